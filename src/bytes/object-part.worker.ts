@@ -1,0 +1,3 @@
+import { makeParts } from './make-parts.ts'
+
+export default makeParts

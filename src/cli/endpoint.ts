@@ -1,0 +1,158 @@
+// The one place where a FILE on the command line becomes a stage, in and out.
+import { createReadStream, fstatSync } from 'node:fs'
+import { open, rename, stat } from 'node:fs/promises'
+import type { Readable, Writable } from 'node:stream'
+import { finished } from 'node:stream/promises'
+import { ChunkedReader } from '../framing/chunked-reader.ts'
+import { decompress } from './decompress.ts'
+import { UsageError } from './exit-codes.ts'
+import { FdSink } from './fd-sink.ts'
+
+/** A FILE that is read: its bytes, decompressed where needed, and how far it is. */
+export class Input {
+  readonly #stream: Readable
+  readonly #size: () => number | undefined
+  #bytesRead = 0
+  #stopped = false
+
+  private constructor(stream: Readable, size: () => number | undefined) {
+    this.#stream = stream
+    this.#size = size
+  }
+
+  /** Opens FILE or s3://bucket/key; `-` and none are stdin. */
+  static async open(file: string | undefined): Promise<Input> {
+    if (file === undefined || file === '-') {
+      const info = fstatSync(0)
+      if (!info.isFile()) return new Input(new ChunkedReader(0), () => undefined)
+      // a shell may have read the beginning already: unlike a ChunkedReader this goes on from there
+      const stream = createReadStream('', { fd: 0, autoClose: false, highWaterMark: 1 << 18 })
+      return new Input(stream, () => info.size)
+    }
+    if (isS3(file)) {
+      const { ObjectSource } = await loadS3()
+      const source = new ObjectSource(file)
+      return new Input(source, () => source.size)
+    }
+    const info = await stat(file)
+    if (info.isDirectory()) throw new UsageError(`${file} is a directory`)
+    return new Input(new ChunkedReader(file), () => (info.isFile() ? info.size : undefined))
+  }
+
+  /** Bytes that are there, once that is known. */
+  get size(): number | undefined {
+    return this.#size()
+  }
+
+  /** Bytes read so far, as they are stored. */
+  get bytesRead(): number {
+    return this.#bytesRead
+  }
+
+  /** The content, decompressed if it is compressed. Ends early, without an error, after {@link stop}. */
+  content(): AsyncIterable<Buffer> {
+    return decompress(this.#count(this.#stream as AsyncIterable<Buffer>))
+  }
+
+  /** The bytes as they are stored; a chunk is valid until the next one is asked for. Ends like {@link content}. */
+  borrowed(): AsyncIterable<Buffer> {
+    const stream = this.#stream
+    return this.#count(stream instanceof ChunkedReader ? stream.borrowed() : stream)
+  }
+
+  /** Ends the input here; what has been read goes on. */
+  stop(): void {
+    this.#stopped = true
+    this.#stream.destroy()
+  }
+
+  async *#count(chunks: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
+    try {
+      for await (const chunk of chunks) {
+        this.#bytesRead += chunk.byteLength
+        yield chunk
+      }
+    } catch (error) {
+      if (!this.#stopped) throw error
+    }
+  }
+}
+
+export interface OutputHints {
+  /** Bytes that will be written, if that is known: from them follows the part size of an S3 object. */
+  readonly size?: number
+}
+
+/**
+ * Where results go: stdout, FILE by way of `FILE.partial`, which becomes FILE when all went well, or an object on S3, which
+ * comes into being when all went well.
+ */
+export class Output {
+  readonly stream: Writable
+  readonly #file: string | undefined
+  readonly #partial: string | undefined
+  readonly #allOrNothing: boolean
+
+  private constructor(stream: Writable, file?: string, partial?: string, allOrNothing = false) {
+    this.stream = stream
+    this.#file = file
+    this.#partial = partial
+    this.#allOrNothing = allOrNothing
+  }
+
+  static async open(file: string | undefined, hints: OutputHints = {}): Promise<Output> {
+    if (isStdout(file)) return new Output(new FdSink(1))
+    if (isS3(file)) {
+      const { ObjectWriter } = await loadS3()
+      return new Output(new ObjectWriter(file, hints), undefined, undefined, true)
+    }
+    const existing = await stat(file).catch(() => undefined)
+    if (existing?.isDirectory()) throw new UsageError(`-o ${file} is a directory`)
+    // a device or FIFO cannot be replaced by renaming; it is written to
+    const partial = existing === undefined || existing.isFile() ? `${file}.partial` : undefined
+    const handle = await open(partial ?? file, 'w')
+    return new Output(handle.createWriteStream({ highWaterMark: 1 << 20 }), file, partial)
+  }
+
+  /**
+   * Writes what is left, and ends the stream; an object on S3 is given up unless it is complete. Rejects with what prevented it,
+   * even if its event has not come yet.
+   */
+  async finish(isComplete: boolean): Promise<void> {
+    const { stream } = this
+    if (stream.errored) throw stream.errored
+    if (this.#allOrNothing && !isComplete) {
+      const closed = new Promise((resolve) => stream.once('close', resolve))
+      if (!stream.destroyed) stream.destroy()
+      if (!stream.closed) await closed
+      return
+    }
+    stream.end()
+    await finished(stream)
+  }
+
+  /** Puts FILE in its place. Called once all is written and nothing failed. */
+  async commit(): Promise<void> {
+    if (this.#partial !== undefined) await rename(this.#partial, this.#file as string)
+  }
+
+  /** Where an unfinished output was left, if there is such a place. */
+  get leftover(): string | undefined {
+    return this.#partial
+  }
+}
+
+export function isStdout(file: string | undefined): file is undefined | '-' {
+  return file === undefined || file === '-'
+}
+
+function isS3(file: string): boolean {
+  return /^s3:\/\//i.test(file)
+}
+
+/** Loaded when it is needed: the SDK costs more to load than all the rest. */
+async function loadS3(): Promise<typeof import('../s3/index.ts')> {
+  // a warning to those who write programs with the SDK, which is nothing to tell those who run one
+  process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true'
+  return await import('../s3/index.ts')
+}

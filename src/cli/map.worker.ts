@@ -1,0 +1,1 @@
+export { mapRecords as default } from './map-records.ts'

@@ -1,0 +1,3 @@
+import { servePump } from './stdout-pump.ts'
+
+await servePump()

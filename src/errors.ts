@@ -1,0 +1,245 @@
+/** The facts an error can carry. Byte offsets count from the start of the stage's input; lines and columns from 1. */
+export interface ErrorFacts {
+  /** Where in the input, in bytes from its start. */
+  readonly offset?: number
+  /** Line of that byte, from 1. */
+  readonly line?: number
+  /** Column of that byte in its line, in bytes, from 1. */
+  readonly column?: number
+  /** Number of the frame, record or block, from 0. */
+  readonly index?: number
+  /** How often it was tried. */
+  readonly attempts?: number
+  readonly expected?: unknown
+  readonly actual?: unknown
+  readonly cause?: unknown
+}
+
+const brand = Symbol.for('millrace.error')
+
+/**
+ * The base of every error that millrace raises. `message` says what, where, expected and got; the same facts are fields.
+ *
+ * @example
+ * ```ts
+ * import assert from 'node:assert/strict'
+ * import { MillraceError, ChunkedReader } from 'millrace'
+ *
+ * try {
+ *   new ChunkedReader('data.bin', { chunkSize: -1 })
+ * } catch (error) {
+ *   assert(MillraceError.is(error))
+ *   assert.equal(error.code, 'ERR_MILLRACE_OPTION')
+ * }
+ * ```
+ */
+export class MillraceError extends Error {
+  /** `ERR_MILLRACE_…`; stable across versions, unlike the message. */
+  readonly code: string
+  declare readonly offset?: number
+  declare readonly line?: number
+  declare readonly column?: number
+  declare readonly index?: number
+  declare readonly attempts?: number
+  declare readonly expected?: unknown
+  declare readonly actual?: unknown
+
+  constructor(code: string, message: string, { cause, ...facts }: ErrorFacts = {}) {
+    super(message, cause === undefined ? undefined : { cause })
+    this.code = code
+    Object.assign(this, facts)
+  }
+
+  static {
+    Object.defineProperty(MillraceError.prototype, brand, { value: true })
+    // `name` belongs on the prototype: an own property would print twice in a stack
+    Object.defineProperty(MillraceError.prototype, 'name', {
+      configurable: true,
+      get(this: Error) {
+        return this.constructor.name
+      },
+    })
+  }
+
+  /** True for any millrace error, from any copy of the package (`instanceof` fails across two installed copies). */
+  static is(error: unknown): error is MillraceError {
+    return typeof error === 'object' && error !== null && brand in error
+  }
+}
+
+/** An option has a value that is not allowed. Thrown by the constructor, before anything is opened. Mend the call. */
+export class OptionError extends MillraceError {
+  /** Name of the option, as in `options.chunkSize`. */
+  readonly option: string
+
+  constructor(option: string, actual: unknown, expected: string) {
+    super('ERR_MILLRACE_OPTION', `option ${option}: expected ${expected}, got ${describe(actual)}`, {
+      actual,
+      expected,
+    })
+    this.option = option
+  }
+}
+
+/**
+ * The input cannot be cut into frames. All frames before `offset` have been delivered.
+ *
+ * - `ERR_MILLRACE_FRAME_TRUNCATED`: the input ended inside a frame.
+ * - `ERR_MILLRACE_FRAME_TOO_LONG`: a frame is longer than `maxFrameLength`; raise it if such frames are meant.
+ * - `ERR_MILLRACE_FRAME_INVALID`: these bytes cannot be a frame.
+ */
+export class FrameError extends MillraceError {}
+
+/**
+ * The input is not the JSON it should be. All records before `index` have been delivered.
+ *
+ * - `ERR_MILLRACE_JSON_SYNTAX`: the text is not JSON; `cause` is the parser's own error where there is one.
+ * - `ERR_MILLRACE_JSON_TRUNCATED`: the input ended inside a value or before the closing bracket.
+ * - `ERR_MILLRACE_JSON_TRAILING`: there is data after the end of the document.
+ * - `ERR_MILLRACE_JSON_DEPTH`: nested deeper than `maxDepth`.
+ * - `ERR_MILLRACE_JSON_TOO_LONG`: a value is longer than `maxValueBytes`.
+ * - `ERR_MILLRACE_JSON_UTF8`: the bytes are not UTF-8.
+ * - `ERR_MILLRACE_JSON_EMPTY`: there is no value at all (see `allowEmpty`).
+ * - `ERR_MILLRACE_JSON_PATH`: `path` leads to nothing, or to something that holds no records.
+ * - `ERR_MILLRACE_JSON_REVIVER`: the `reviver` threw on a record; `cause` is what it threw.
+ * - `ERR_MILLRACE_JSON_NULL`: a `null` record cannot travel alone in an object stream (`batches: true` or `nulls: 'skip'`).
+ * - `ERR_MILLRACE_JSON_VALUE`: a record holds what JSON cannot (writer side).
+ */
+export class JsonError extends MillraceError {}
+
+/** A file did not behave as its size promised: `ERR_MILLRACE_FILE_SHRUNK`, with `offset`, `expected` and `actual` size. */
+export class FileError extends MillraceError {}
+
+/**
+ * Something was used in a way that its state does not allow. Mend the calls.
+ *
+ * - `ERR_MILLRACE_READER_IN_USE`: a reader is read twice, or as a stream and borrowed.
+ * - `ERR_MILLRACE_READER_DESTROYED`: a reader was destroyed while its borrowed chunks were iterated over.
+ * - `ERR_MILLRACE_POOL`: a buffer was put that is not out (check mode of a `BufferPool`).
+ */
+export class StateError extends MillraceError {}
+
+/** A bounded stage is full and its strategy is `'error'`: `ERR_MILLRACE_BUFFER_FULL`. */
+export class BufferFullError extends MillraceError {}
+
+/**
+ * Work on a block failed. `index` is the block, and all blocks before it have been delivered.
+ *
+ * - `ERR_MILLRACE_OFFLOAD_HANDLER`: the handler threw; `cause` is its error with name, code, own fields and causes.
+ * - `ERR_MILLRACE_OFFLOAD_CRASH`: the worker died while it ran this block, `attempts` times.
+ * - `ERR_MILLRACE_OFFLOAD_TIMEOUT`: the handler ran longer than `timeout` milliseconds; its worker was ended.
+ * - `ERR_MILLRACE_OFFLOAD_RESULT`: the handler returned what cannot be sent on.
+ * - `ERR_MILLRACE_OFFLOAD_INPUT`: the block holds a record that cannot be sent to a worker, such as a function.
+ * - `ERR_MILLRACE_OFFLOAD_WORKER`: a worker could not be started, or its module not loaded.
+ */
+export class OffloadError extends MillraceError {}
+
+/**
+ * Bytes that were read back are not the bytes of the object. `offset` is the first wrong one, in bytes from the start of the
+ * object; all before it are right and have been delivered.
+ *
+ * - `ERR_MILLRACE_VERIFY_MISMATCH`: bytes differ; `expected` and `actual` are the two bytes, the message says what stands there.
+ * - `ERR_MILLRACE_VERIFY_TRUNCATED`: the bytes end at `offset`, before `expected`.
+ * - `ERR_MILLRACE_VERIFY_TOO_LONG`: there are more bytes after `offset`, where the range ends.
+ */
+export class VerifyError extends MillraceError {
+  /** Number of the 64 KiB block that `offset` lies in, from 0. */
+  declare readonly block?: number
+  /** Number of the unique block that belongs there, from 0. */
+  declare readonly uniqueBlock?: number
+  /** Number of the 4 KiB page in the block, from 0. */
+  declare readonly page?: number
+  /** What stands there instead, as far as it could be told: a `Finding` of the bytes room. */
+  declare readonly found?: unknown
+
+  // oxlint-disable-next-line no-useless-constructor -- it says which facts there are
+  constructor(
+    code: string,
+    message: string,
+    facts: ErrorFacts & {
+      readonly block?: number
+      readonly uniqueBlock?: number
+      readonly page?: number
+      readonly found?: unknown
+    },
+  ) {
+    super(code, message, facts)
+  }
+}
+
+/**
+ * A policy ended a call. What the call itself threw and is not worth another try passes a policy unchanged.
+ *
+ * - `ERR_MILLRACE_RETRIES`: it failed at every one of `attempts` attempts; `cause` is the last failure.
+ * - `ERR_MILLRACE_RETRY_AFTER`: the remote asks for a longer pause than `maxRetryAfter`; `actual` is that pause in ms.
+ * - `ERR_MILLRACE_CIRCUIT_OPEN`: not called, since the remote has failed too often; `cause` is its last failure,
+ *   `retryAfterMs` the time until a call is let through again.
+ * - `ERR_MILLRACE_TIMEOUT`: it took longer than `timeout` milliseconds (`expected`).
+ * - `ERR_MILLRACE_BULKHEAD_FULL`: not called, since as many calls run and wait as may.
+ */
+export class PolicyError extends MillraceError {
+  /** When another try may help, in milliseconds from now. */
+  declare readonly retryAfterMs?: number
+
+  constructor(
+    code: string,
+    message: string,
+    { retryAfterMs, ...facts }: ErrorFacts & { retryAfterMs?: number } = {},
+  ) {
+    super(code, message, facts)
+    if (retryAfterMs !== undefined) this.retryAfterMs = retryAfterMs
+  }
+}
+
+/**
+ * An object store did not do what it was asked. `cause` is what it answered, `attempts` how often it was asked.
+ *
+ * - `ERR_MILLRACE_S3_WRITE`: an upload failed and was aborted; `acknowledgedBytes` of it had been acknowledged.
+ * - `ERR_MILLRACE_S3_READ`: an object cannot be read from `offset` on; all bytes before it have been delivered.
+ * - `ERR_MILLRACE_S3_CHANGED`: the object was replaced while it was read; `expected` and `actual` are the ETags.
+ * - `ERR_MILLRACE_S3_RANGE`: the range lies outside of the object; `actual` is the size of the object.
+ * - `ERR_MILLRACE_S3_SIZE`: there are more or fewer bytes than `expected`: given to a writer, or stored.
+ * - `ERR_MILLRACE_S3_CHECKSUM`: the stored bytes are not those that were written.
+ */
+export class S3Error extends MillraceError {
+  /** The object, as `s3://bucket/key`. */
+  readonly url: string
+  /** Writing: bytes in parts that the store had acknowledged before the upload was given up. */
+  declare readonly acknowledgedBytes?: number
+  /** Writing: the multipart upload that could not be aborted; its parts are still stored. */
+  declare readonly uploadId?: string
+
+  constructor(
+    code: string,
+    url: string,
+    message: string,
+    facts: ErrorFacts & { acknowledgedBytes?: number; uploadId?: string } = {},
+  ) {
+    super(code, `${url}: ${message}`, facts)
+    this.url = url
+  }
+}
+
+/** A package that this feature needs is not installed: `ERR_MILLRACE_MISSING_PEER`; the message says what to install. */
+export class MissingPeerError extends MillraceError {}
+
+/** This Node lacks what the feature needs: `ERR_MILLRACE_NODE_VERSION`; `expected` is the first version that has it. */
+export class NodeVersionError extends MillraceError {}
+
+/** What was thrown, as an error: a callback of the user may throw anything. */
+export function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(`not an error: ${describe(thrown)}`, { cause: thrown })
+}
+
+/** A value as a person would recognise it in a message, cut to a length that keeps the message one line. */
+export function describe(value: unknown): string {
+  let text: string
+  if (typeof value === 'string') text = JSON.stringify(value)
+  else if (typeof value === 'bigint') text = `${value}n`
+  else if (typeof value === 'function') text = `function ${value.name || '(anonymous)'}`
+  else if (Array.isArray(value)) text = `an array of ${value.length}`
+  else if (typeof value === 'object' && value !== null)
+    text = `an instance of ${value.constructor?.name ?? 'Object'}`
+  else text = String(value)
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text
+}

@@ -1,0 +1,3 @@
+import { workerEntry } from './worker-entry.ts'
+
+export default workerEntry()

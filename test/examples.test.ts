@@ -1,0 +1,33 @@
+// Every example runs as a user would run it, and ends in a line that says that it did what it shows.
+import { execFile } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import t from 'tap'
+
+const exec = promisify(execFile)
+const folder = fileURLToPath(new URL('../examples/', import.meta.url))
+const { NODE_OPTIONS: _, ...env } = process.env
+
+const lastLines: Record<string, string> = {
+  'library-pipeline.js': '39 strong earthquakes',
+  'csv-rows.js': '"3,plain"',
+  'offload-cpu.js': '24 results, in order',
+  'stream-chain.js': '4 lines',
+  'property-test.js': 'the laws hold',
+  's3-verify.js': '8 of 8 objects verified, 1 mix-up found',
+  'fio-like.js': '6 files written, read and verified',
+}
+
+t.test('every example has its last line here', async (t) => {
+  const files = readdirSync(folder).filter((file) => file.endsWith('.js'))
+  t.strictSame(files.toSorted(), Object.keys(lastLines).toSorted())
+})
+
+for (const [file, last] of Object.entries(lastLines)) {
+  t.test(`examples/${file}`, async (t) => {
+    const { stdout, stderr } = await exec(process.execPath, [`${folder}${file}`], { env })
+    t.equal(stdout.trimEnd().split('\n').at(-1), last)
+    t.equal(stderr, '')
+  })
+}
