@@ -107,7 +107,12 @@ export class FrameError extends MillraceError {}
  */
 export class JsonError extends MillraceError {}
 
-/** A file did not behave as its size promised: `ERR_MILLRACE_FILE_SHRUNK`, with `offset`, `expected` and `actual` size. */
+/**
+ * A file is not what it was when it was opened.
+ *
+ * - `ERR_MILLRACE_FILE_SHRUNK`: it has become shorter, with `offset`, `expected` and `actual` size.
+ * - `ERR_MILLRACE_FILE_REPLACED`: another file stands at its path, with `expected` and `actual` inode.
+ */
 export class FileError extends MillraceError {}
 
 /**
@@ -129,7 +134,8 @@ export class BufferFullError extends MillraceError {}
  * - `ERR_MILLRACE_OFFLOAD_CRASH`: the worker died while it ran this block, `attempts` times.
  * - `ERR_MILLRACE_OFFLOAD_TIMEOUT`: the handler ran longer than `timeout` milliseconds; its worker was ended.
  * - `ERR_MILLRACE_OFFLOAD_RESULT`: the handler returned what cannot be sent on.
- * - `ERR_MILLRACE_OFFLOAD_INPUT`: the block holds a record that cannot be sent to a worker, such as a function.
+ * - `ERR_MILLRACE_OFFLOAD_INPUT`: the block holds a record that cannot be sent to a worker, such as a function, or is no
+ *   range of a file where one is expected.
  * - `ERR_MILLRACE_OFFLOAD_WORKER`: a worker could not be started, or its module not loaded.
  */
 export class OffloadError extends MillraceError {}

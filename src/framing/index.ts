@@ -9,6 +9,7 @@ export {
 export { estimateMemory, type EstimateMemoryOptions, type MemoryEstimate } from './estimate-memory.ts'
 export type { ChunkedReaderInput } from './open-chunk-source.ts'
 export { FILE_CHUNK_SIZE, PIPE_CHUNK_SIZE, optimalChunkSize } from './optimal-chunk-size.ts'
+export { DEFAULT_RANGE_SIZE, fileRanges, type FileRange, type FileRangesOptions } from './file-ranges.ts'
 export { FrameCutter, type CutBlock, type FrameCutterOptions } from './frame-cutter.ts'
 export { FrameFault, type FrameEnding, type FrameScanner } from './frame-scanner.ts'
 export { JsonScanner, type JsonScannerOptions } from './json-scanner.ts'

@@ -1,11 +1,14 @@
+import { OffloadError, describe } from '../errors.ts'
 import { positionOf, RecordBatch, type BlockPosition } from '../flow/index.ts'
-import { FrameCutter, JsonScanner, SeqScanner } from '../framing/index.ts'
+import { FrameCutter, JsonScanner, SeqScanner, type FileRange } from '../framing/index.ts'
 import type { JsonLayout } from '../json/index.ts'
 
 /** One unit of work. */
 export interface Block {
   /** Its bytes, or … */
   readonly bytes?: Uint8Array
+  /** … the part of a file that they are in, or … */
+  readonly range?: FileRange
   /** … its records. */
   readonly records?: readonly unknown[]
   /** Records in it, as far as it is known before it is parsed. */
@@ -47,6 +50,43 @@ export class ChunkSource implements BlockSource {
     this.#offset += bytes.byteLength
     return { bytes, count: 0, at }
   }
+}
+
+/** Each range is a block, which nobody here reads. */
+export class RangeSource implements BlockSource {
+  #range: FileRange | undefined
+  #index = 0
+
+  write(range: FileRange): void {
+    this.#range = range
+  }
+
+  end(): void {}
+
+  next(): Block | undefined {
+    const range = this.#range
+    if (range === undefined) return undefined
+    this.#range = undefined
+    const index = this.#index++
+    if (!isRange(range)) {
+      const message = `block ${index}: expected a range { path, offset, length } of a file, got ${describe(range)}`
+      throw new OffloadError('ERR_MILLRACE_OFFLOAD_INPUT', message, { index, actual: range })
+    }
+    const at = positionOf(range) ?? { index, offset: range.offset, line: 0, column: 0 }
+    return { range, count: 0, at }
+  }
+}
+
+function isRange(value: unknown): value is FileRange {
+  if (typeof value !== 'object' || value === null) return false
+  const { path, offset, length } = value as Partial<Record<keyof FileRange, unknown>>
+  return (
+    typeof path === 'string' && isSize(offset) && isSize(length) && offset + length <= Number.MAX_SAFE_INTEGER
+  )
+}
+
+function isSize(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0
 }
 
 /** A batch is a block; single records are put together by a fixed number, so that blocks do not depend on timing. */

@@ -56,13 +56,14 @@ export class OffloadEngine {
     this.#plan = plan
     const table = TaskTable.ofRows(concurrency)
     const shared = !inline && transfer === 'auto'
-    if (shared && plan.in !== 'records') this.#inSlots = new SlotRing(window + READ_AHEAD, blockSize)
+    if (shared && plan.in !== 'records' && plan.in !== 'ranges')
+      this.#inSlots = new SlotRing(window + READ_AHEAD, blockSize)
     if (shared) this.#outSlots = new SlotRing(window, OUT_SLOT_FACTOR * blockSize + OUT_SLOT_EXTRA)
     const spec: TaskSpec = {
       id: specs++,
       module: plan.module,
       name: plan.name,
-      input: plan.in === 'bytes' || plan.in === 'records' ? plan.in : 'text',
+      input: plan.in === 'bytes' || plan.in === 'ranges' || plan.in === 'records' ? plan.in : 'text',
       output: outputForm(plan.out),
       workerData: plan.workerData,
       maxDepth: plan.maxDepth,
@@ -93,7 +94,7 @@ export class OffloadEngine {
 
   /** Takes one block; its bytes are not needed any more afterwards (unless they are to be transferred). */
   submit(block: Block): void {
-    const { bytes, records, at, frames, layout } = block
+    const { bytes, range, records, at, frames, layout } = block
     const inSlot = bytes ? this.#intoSlot(bytes) : -1
     this.#window.submit({
       at,
@@ -102,6 +103,7 @@ export class OffloadEngine {
       inSlot,
       length: bytes?.byteLength ?? 0,
       bytes: bytes && inSlot < 0 ? this.#own(bytes) : undefined,
+      range,
       records,
       outSlot: this.#outSlots?.take() ?? -1,
     })
@@ -243,10 +245,10 @@ function blockError(
   task: PoolTask,
   facts: ErrorFacts,
 ): OffloadError {
-  const { records, layout, at } = task
+  const { range, records, layout, at } = task
   const { offset, line, column } = at
   const from = records || layout ? `record ${at.index}` : ''
-  const byte = records ? '' : `byte ${offset}`
+  const byte = records ? '' : `byte ${offset}${range ? ` of ${range.path}` : ''}`
   const where = [from, byte].filter(Boolean).join(', ')
   return new OffloadError(code, `block ${index} (from ${where}): ${what}`, {
     index,

@@ -25,7 +25,7 @@ export const DEFAULT_CHUNK_SIZE = 1024 * 1024
 /** Single records that make up a block. */
 export const DEFAULT_BATCH_SIZE = 64
 
-const IN = ['bytes', 'records', 'auto', 'json', 'ndjson', 'concat', 'seq'] as const
+const IN = ['bytes', 'ranges', 'records', 'auto', 'json', 'ndjson', 'concat', 'seq'] as const
 const OUT = ['bytes', 'records', 'json', 'ndjson', 'seq'] as const
 
 /** Options of {@link offload}. */
@@ -37,7 +37,8 @@ export interface OffloadOptions extends StatsHooks {
   readonly name?: string
   /**
    * What is written to the stage, and what the handler gets. `'bytes'`: each chunk is a block, and the handler gets it as
-   * a Buffer. `'records'`: an object stream of records or batches; the handler gets an array. All others are JSON text, cut anywhere, which
+   * a Buffer. `'ranges'`: an object stream of parts of files ({@link FileRange}, as `fileRanges` gives them), which the worker
+   * reads by itself; the handler gets the bytes. `'records'`: an object stream of records or batches; the handler gets an array. All others are JSON text, cut anywhere, which
    * the stage cuts into blocks and the worker parses; the handler gets an array.
    * @defaultValue 'bytes'
    */
@@ -46,7 +47,7 @@ export interface OffloadOptions extends StatsHooks {
    * What the handler gives, and what is read from the stage. `'bytes'`: a Uint8Array, a string, or nothing. All others: an
    * iterable of records, which leave as objects or as JSON text that the worker has written. As objects they keep what
    * `v8.serialize` keeps: Map, Set, BigInt, Date, typed arrays, but no classes.
-   * @defaultValue like `in`; `'ndjson'` for `'auto'` and `'concat'`
+   * @defaultValue like `in`; `'ndjson'` for `'auto'` and `'concat'`, `'bytes'` for `'ranges'`
    */
   readonly out?: (typeof OUT)[number]
   /**
@@ -190,7 +191,7 @@ export function planOffload(module: string | URL, options: OffloadOptions): Offl
     out = outFor(input),
     workers = availableParallelism(),
     window = 'auto',
-    blockSize = input === 'bytes' ? DEFAULT_CHUNK_SIZE : DEFAULT_BLOCK_SIZE,
+    blockSize = input === 'bytes' || input === 'ranges' ? DEFAULT_CHUNK_SIZE : DEFAULT_BLOCK_SIZE,
     batchSize = DEFAULT_BATCH_SIZE,
     batches = false,
     ordered = true,
@@ -252,7 +253,7 @@ export function streamOptions({ in: input, out, signal, highWaterMark }: Offload
   checkSignal('signal', signal)
   if (highWaterMark !== undefined) checkInteger('highWaterMark', highWaterMark)
   return {
-    writableObjectMode: input === 'records',
+    writableObjectMode: input === 'records' || input === 'ranges',
     readableObjectMode: (out ?? outFor(input ?? 'bytes')) === 'records',
     ...(highWaterMark !== undefined && {
       readableHighWaterMark: highWaterMark,
@@ -262,6 +263,7 @@ export function streamOptions({ in: input, out, signal, highWaterMark }: Offload
 }
 
 function outFor(input: (typeof IN)[number]): (typeof OUT)[number] {
+  if (input === 'ranges') return 'bytes'
   return input === 'auto' || input === 'concat' ? 'ndjson' : input
 }
 

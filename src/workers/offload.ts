@@ -8,8 +8,8 @@ import {
   type BlockPosition,
   type StreamStats,
 } from '../flow/index.ts'
-import type { ChunkAllocator } from '../framing/index.ts'
-import { ChunkSource, RecordSource, TextSource, type BlockSource } from './block-source.ts'
+import type { ChunkAllocator, FileRange } from '../framing/index.ts'
+import { ChunkSource, RangeSource, RecordSource, TextSource, type BlockSource } from './block-source.ts'
 import { OffloadEngine, type Outcome } from './offload-engine.ts'
 import { planOffload, streamOptions, type OffloadOptions, type OffloadPlan } from './offload-options.ts'
 
@@ -107,7 +107,9 @@ export class Offload extends Duplex implements ChunkAllocator {
     if (chunk instanceof Uint8Array) {
       this.#stats.received(chunk.byteLength)
       this.#chunk = chunk
-    } else this.#stats.received(0, RecordBatch.is(chunk) ? chunk.length : 1)
+    } else if (this.#plan.in === 'ranges')
+      this.#stats.received(Number((chunk as Partial<FileRange>).length) || 0)
+    else this.#stats.received(0, RecordBatch.is(chunk) ? chunk.length : 1)
     this.#source.write(chunk)
     this.#written = callback
     this.#work()
@@ -288,6 +290,7 @@ export class Offload extends Duplex implements ChunkAllocator {
 
 function sourceFor(plan: OffloadPlan): BlockSource {
   if (plan.in === 'bytes') return new ChunkSource()
+  if (plan.in === 'ranges') return new RangeSource()
   if (plan.in === 'records') return new RecordSource(plan.batchSize)
   const { in: format, blockSize, maxValueBytes, maxDepth, allowEmpty, path } = plan
   return new TextSource({ format, blockSize, maxValueBytes, maxDepth, allowEmpty, path })

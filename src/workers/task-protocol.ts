@@ -1,9 +1,10 @@
 import type { BlockPosition } from '../flow/index.ts'
+import type { FileRange } from '../framing/file-ranges.ts'
 import type { JsonLayout } from '../json/index.ts'
 import type { PackedError } from './error-transport.ts'
 
-/** In what form a handler gets a block. Bytes of `'text'` are parsed in the worker. */
-type InputForm = 'bytes' | 'records' | 'text'
+/** In what form a block comes. Bytes of `'text'` are parsed in the worker, `'ranges'` are read there. */
+type InputForm = 'bytes' | 'ranges' | 'records' | 'text'
 
 /** In what form a handler's answer leaves the worker. Records travel as bytes, too: as `v8.serialize` writes them. */
 export type OutputForm = 'bytes' | 'records' | 'array' | 'ndjson' | 'seq'
@@ -38,10 +39,11 @@ export interface TaskMessage {
   readonly at: BlockPosition
   readonly frames: number | undefined
   readonly layout: JsonLayout | undefined
-  /** Where the bytes are, unless `bytes` or `records` has them. */
+  /** Where the bytes are, unless `bytes`, `range` or `records` has them. */
   readonly inSlot: number
   readonly length: number
   readonly bytes?: Uint8Array | undefined
+  readonly range?: FileRange | undefined
   readonly records?: readonly unknown[] | undefined
   /** Where the output may be put; -1: nowhere. */
   readonly outSlot: number
@@ -49,7 +51,7 @@ export interface TaskMessage {
 
 /** Why a block has no (or not all of its) output. */
 export interface TaskFault {
-  /** `handler`: it threw. `input`: the block does not parse. `result`: what the handler gave cannot be sent. `worker`: there is no handler. */
+  /** `handler`: it threw. `input`: the block does not parse, or cannot be read. `result`: what the handler gave cannot be sent. `worker`: there is no handler. */
   readonly kind: 'handler' | 'input' | 'result' | 'worker'
   readonly error: PackedError
 }

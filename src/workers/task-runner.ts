@@ -2,6 +2,7 @@ import type { BlockPosition } from '../flow/index.ts'
 import { describe } from '../errors.ts'
 import type { JsonTextFormat } from '../json/index.ts'
 import { packError } from './error-transport.ts'
+import { RangeReader } from './range-reader.ts'
 import { packRecords } from './record-transport.ts'
 import type { TaskFault, TaskMessage, TaskReply, TaskSpec, UnknownSpec } from './task-protocol.ts'
 import { TASK_STATE, TaskTable } from './task-table.ts'
@@ -66,6 +67,7 @@ export interface Reply {
 export class TaskRunner {
   readonly #thread: number
   readonly #stages = new Map<number, Stage>()
+  readonly #reader = new RangeReader()
 
   /** @param thread - Id under which the task table knows this thread. */
   constructor(thread: number) {
@@ -90,7 +92,7 @@ export class TaskRunner {
     }
     table.set(message.row, TASK_STATE.running, this.#thread)
     const done = () => table.set(message.row, TASK_STATE.done, this.#thread)
-    return new Task(stage, message, done).run(stage.handler!)
+    return new Task(stage, message, this.#reader, done).run(stage.handler!)
   }
 
   #stage({ specId, spec }: TaskMessage): Stage | undefined {
@@ -132,6 +134,8 @@ class Task {
   readonly #codec: Codec | undefined
   readonly #onDone: () => void
   readonly #message: TaskMessage
+  readonly #reader: RangeReader
+  #readBytes: Buffer | undefined
   readonly #reports: unknown[] = []
   #fault: TaskFault | undefined
   #move: ArrayBuffer[] = []
@@ -141,10 +145,11 @@ class Task {
   #recordsIn = 0
   #recordsOut = 0
 
-  constructor({ spec, codec }: Stage, message: TaskMessage, onDone: () => void) {
+  constructor({ spec, codec }: Stage, message: TaskMessage, reader: RangeReader, onDone: () => void) {
     this.#spec = spec
     this.#codec = codec
     this.#message = message
+    this.#reader = reader
     this.#onDone = onDone
   }
 
@@ -154,6 +159,7 @@ class Task {
    */
   run(handler: AnyHandler): Reply | Promise<Reply> {
     const input = this.#input()
+    if (this.#spec.input === 'ranges' && input === undefined) return this.#reply()
     // blank lines, or bad records only: there is nothing to call the handler for
     if (this.#spec.input === 'text' && (input as unknown[]).length === 0) return this.#reply()
     try {
@@ -180,6 +186,7 @@ class Task {
   }
 
   #reply(): Reply {
+    if (this.#readBytes) this.#reader.giveBack(this.#readBytes)
     this.#onDone()
     return {
       reply: {
@@ -213,6 +220,7 @@ class Task {
       this.#recordsIn = records!.length
       return records
     }
+    if (input === 'ranges') return this.#read()
     const view = bytes
       ? Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
       : Buffer.from(inSlots!, inSlot * inSlotSize, length)
@@ -230,6 +238,15 @@ class Task {
     this.#recordsIn = parsed.seen
     this.#numbers = parsed.numbers
     return parsed.records
+  }
+
+  #read(): Buffer | undefined {
+    try {
+      return (this.#readBytes = this.#reader.read(this.#message.range!))
+    } catch (error) {
+      this.#fault = { kind: 'input', error: packError(error) }
+      return undefined
+    }
   }
 
   #answered(answer: unknown): Reply | Promise<Reply> {
