@@ -59,15 +59,17 @@ const streaming = (run) => ({
   run: (/** @type {any} */ { object, bytes }) => run(object, bytes).then(() => undefined),
 })
 
-/** Random reads of 4 KiB, all over the object or in its first MiB. @param {number} reach */
-const randomReads = (reach) =>
+/** Random reads of 4 KiB, all over the object or in its first MiB. @param {number} reach @param {Buffer} [into] */
+const randomReads = (reach, into) =>
   inLoop(async () => {
     const object = await makeObject()
     let x = 1
     return () => {
       // a linear congruential generator, scaled to the reach
       x = (x * 1_103_515_245 + 12_345) % 2 ** 31
-      object.read(Math.floor((x / 2 ** 31) * (reach - PAGE)), PAGE)
+      const offset = Math.floor((x / 2 ** 31) * (reach - PAGE))
+      if (into === undefined) object.read(offset, PAGE)
+      else object.readInto(into, offset)
     }
   })
 
@@ -184,6 +186,7 @@ export const groups = [
     input: () => ({ bytes: 4 * GIB, perStep: PAGE }),
     candidates: [
       { name: 'read, anywhere', ours: true, ...randomReads(2 ** 40) },
+      { name: 'readInto, anywhere, one buffer', ...randomReads(2 ** 40, Buffer.alloc(PAGE)) },
       { name: 'read, in the first MiB', ...randomReads(MIB) },
     ],
     targets: (/** @type {(name: string) => { ms: number }} */ row) => {
@@ -191,6 +194,7 @@ export const groups = [
       const ns = (/** @type {string} */ name) => `${((row(name).ms * 1e6) / reads).toFixed(0)} ns`
       return [
         ['read of 4 KiB anywhere in 1 TiB', '< 1 µs', ns('read, anywhere')],
+        ['the same into a buffer that is used again', '< 1 µs', ns('readInto, anywhere, one buffer')],
         ['the same in the first MiB', 'no difference', ns('read, in the first MiB')],
       ]
     },
