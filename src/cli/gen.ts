@@ -20,7 +20,7 @@ import { showProgress } from './progress.ts'
 import { type CommonOptions, isClosedOutput } from './run.ts'
 import { type Signals, listenToSignals } from './signals.ts'
 import { StdoutPump } from './stdout-pump.ts'
-import { messageOf, printStats, tell } from './tell.ts'
+import { messageOf, printStats, tell, warn } from './tell.ts'
 import { parseCount } from './units.ts'
 
 interface GenOptions extends CommonOptions, ObjectFlags {
@@ -175,8 +175,7 @@ class ObjectSet {
       output = await Output.open(target, { size: this.#range.end - this.#range.start })
       await this.#write(0, output)
     } catch (error) {
-      if (output?.leftover !== undefined)
-        process.stderr.write(`millrace: what was written before is in ${output.leftover}\n`)
+      if (output?.leftover !== undefined) warn(`millrace: what was written before is in ${output.leftover}\n`)
       return { stats: this.#stats(), ...(!this.#abort.signal.aborted && { error }) }
     }
     return { stats: this.#stats() }
@@ -202,7 +201,7 @@ class ObjectSet {
             return
           }
           failedItems++
-          process.stderr.write(`${JSON.stringify({ index, error: messageOf(error) })}\n`)
+          warn(`${JSON.stringify({ index, error: messageOf(error) })}\n`)
         }
       }
     }

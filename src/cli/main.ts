@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { EXIT, UsageError, exitCodeOf } from './exit-codes.ts'
-import { tell } from './tell.ts'
+import { print, tell, warn } from './tell.ts'
 
 const EXIT_HELP = `
 Exit status:
@@ -23,7 +23,11 @@ export async function main(args: readonly string[]): Promise<number> {
     .version(version(), '-V, --version')
     .addHelpText('after', EXIT_HELP)
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'millrace: ')) })
+    .configureOutput({
+      writeOut: print,
+      writeErr: warn,
+      outputError: (text, write) => write(text.replace(/^error: /, 'millrace: ')),
+    })
   const asked = VERBS[args[0] ?? '']
   for (const load of asked === undefined ? Object.values(VERBS) : [asked]) {
     const add = await load()
@@ -39,7 +43,7 @@ export async function main(args: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage
     tell(error)
-    if (error instanceof UsageError) process.stderr.write('millrace: see millrace --help\n')
+    if (error instanceof UsageError) warn('millrace: see millrace --help\n')
     return exitCodeOf(error)
   }
 }

@@ -7,6 +7,7 @@ import { UsageError } from './exit-codes.ts'
 import { type MapPlan, compile } from './map-records.ts'
 import { type CommonOptions, run } from './run.ts'
 import { addCommonOptions, addWorkOptions } from './common-options.ts'
+import { warn } from './tell.ts'
 import { parseSize } from './units.ts'
 
 interface MapOptions extends CommonOptions {
@@ -89,7 +90,7 @@ async function map(
     workerData: plan,
     onReport(item: unknown) {
       failedItems++
-      process.stderr.write(`${JSON.stringify(item)}\n`)
+      warn(`${JSON.stringify(item)}\n`)
     },
   })
   return run({ input, stage, output, failedItems: () => failedItems }, options)

@@ -6,7 +6,7 @@ import type { Input, Output } from './endpoint.ts'
 import { EXIT, exitCodeOf } from './exit-codes.ts'
 import { showProgress } from './progress.ts'
 import { listenToSignals } from './signals.ts'
-import { printStats, tell } from './tell.ts'
+import { printStats, tell, warn } from './tell.ts'
 
 /** The options that every verb shares. */
 export interface CommonOptions {
@@ -72,8 +72,7 @@ export async function run(job: Job, options: CommonOptions): Promise<number> {
   if (error === undefined && signals.status === undefined) await output.commit()
   else if (error !== undefined) {
     tell(error)
-    if (output.leftover !== undefined)
-      process.stderr.write(`millrace: what was written before is in ${output.leftover}\n`)
+    if (output.leftover !== undefined) warn(`millrace: what was written before is in ${output.leftover}\n`)
   }
   if (options.stats !== undefined && options.stats !== false)
     printStats(stage.stats(), { outputClosed }, options.stats)

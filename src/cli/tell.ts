@@ -1,10 +1,36 @@
 import { MillraceError } from '../errors.ts'
 import type { StreamStats } from '../flow/index.ts'
+import { EXIT } from './exit-codes.ts'
 import { formatBytes } from './units.ts'
+
+const watched = new Set<NodeJS.WriteStream>()
+
+/** Text on stdout, such as help. Data goes another way, see `fd-sink`. */
+export function print(text: string): void {
+  write(process.stdout, text)
+}
+
+/** Text on stderr, for people. */
+export function warn(text: string): void {
+  write(process.stderr, text)
+}
+
+/** A reader that has gone, as in `--help | head`, has read enough. Anything else is a failure, of which a person hears on stderr. */
+function write(stream: NodeJS.WriteStream, text: string): void {
+  if (!watched.has(stream)) {
+    watched.add(stream)
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EPIPE') return
+      process.once('exit', (status) => (process.exitCode = status || EXIT.failed))
+      if (stream !== process.stderr) tell(error)
+    })
+  }
+  stream.write(text)
+}
 
 /** One line on stderr: what went wrong, without a stack. */
 export function tell(error: unknown): void {
-  process.stderr.write(`millrace: ${messageOf(error)}\n`)
+  warn(`millrace: ${messageOf(error)}\n`)
 }
 
 /** What went wrong, with the code of the system's errors. */
@@ -25,7 +51,7 @@ export interface RunFacts {
 export function printStats(stats: StreamStats, facts: RunFacts, format: true | 'json'): void {
   const all = { ...stats, ...facts, peakRssBytes: process.resourceUsage().maxRSS * 1024 }
   if (format === 'json') {
-    process.stderr.write(`${JSON.stringify(all)}\n`)
+    warn(`${JSON.stringify(all)}\n`)
     return
   }
   const { bytesIn, bytesOut, recordsIn, recordsOut, elapsedMs } = all
@@ -39,7 +65,7 @@ export function printStats(stats: StreamStats, facts: RunFacts, format: true | '
     // gen: what goes out are objects, made of nothing
     ...(recordsIn === 0 && recordsOut > 1 ? [`${count(recordsOut)} objects`] : []),
   ]
-  process.stderr.write(
+  warn(
     `millrace: ${parts.join(', ')} in ${(elapsedMs / 1000).toFixed(2)} s (${formatBytes(rate)}/s), ` +
       `${formatBytes(all.peakRssBytes)} of memory\n`,
   )

@@ -17,7 +17,7 @@ import {
 import { showProgress } from './progress.ts'
 import type { CommonOptions } from './run.ts'
 import { listenToSignals } from './signals.ts'
-import { printStats, tell } from './tell.ts'
+import { print, printStats, tell, warn } from './tell.ts'
 
 interface VerifyOptions extends CommonOptions, ObjectFlags {
   readonly all?: boolean
@@ -94,7 +94,7 @@ async function verify(file: string | undefined, options: VerifyOptions): Promise
   else {
     counter.failed(fault)
     if (all) list(verifier.report(), cutShort)
-    else process.stdout.write(`${fault.offset}\n`)
+    else print(`${fault.offset}\n`)
     tell(fault)
   }
   if (inputError !== undefined) tell(inputError)
@@ -117,9 +117,9 @@ function list({ badRanges, badRangeCount, badBytes, ...report }: VerifyReport, c
     lines.push({ start: start + bytes, end, bytes: missingBytes, found: { kind: 'missing' } })
   if (extraBytes > 0)
     lines.push({ start: end, end: end + extraBytes, bytes: extraBytes, found: { kind: 'extra' } })
-  process.stdout.write(lines.map((line) => `${JSON.stringify(line)}\n`).join(''))
+  print(lines.map((line) => `${JSON.stringify(line)}\n`).join(''))
   const unlisted = badRangeCount - badRanges.length
-  process.stderr.write(
+  warn(
     `millrace: ${badBytes} wrong bytes in ${badRangeCount} ranges` +
       `${unlisted > 0 ? `, ${unlisted} of them not listed` : ''}, ${missingBytes} missing, ${extraBytes} too many\n`,
   )

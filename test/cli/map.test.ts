@@ -297,6 +297,18 @@ t.test('usage', async (t) => {
 t.test('in a shell', async (t) => {
   const endless = `yes '{"a":1}'`
 
+  t.test('help and messages: a reader of either stream that closes early is a normal end', async (t) => {
+    const help = await shell(`{ millrace --help; echo "exit $?" >&2; } | true`)
+    t.equal(help.stderr, 'exit 0\n')
+    const message = await shell(
+      `{ { millrace map --bogus; echo "exit $?" >&3; } 2>&1 >/dev/null | true; } 3>&1`,
+    )
+    t.equal(message.stdout, 'exit 2\n')
+    const full = await shell(`millrace --help > /dev/full`)
+    t.equal(full.status, 1)
+    t.equal(full.stderr, 'millrace: ENOSPC: no space left on device, write\n')
+  })
+
   t.test('map: a reader that has enough is a normal end', async (t) => {
     const { status, stdout, stderr } = await shell(
       `${endless} | { millrace map 'r => r.a'; echo "exit $?" >&2; } | head -n 3`,
