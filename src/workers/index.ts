@@ -7,4 +7,4 @@ export {
   type OffloadOptions,
   type ReportedBlock,
 } from './offload-options.ts'
-export { type OffloadContext, type OffloadHandler } from './task-runner.ts'
+export { type OffloadContext, type OffloadHandler } from './offload-handler.ts'

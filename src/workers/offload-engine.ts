@@ -10,7 +10,7 @@ import { PoolExecutor, type PoolTask } from './pool-executor.ts'
 import { unpackRecords } from './record-transport.ts'
 import { SlotRing } from './slot-ring.ts'
 import type { OutputForm, TaskFault, TaskReply, TaskSpec } from './task-protocol.ts'
-import { ownsMemory } from './task-runner.ts'
+import { ownsMemory } from './movable.ts'
 import { TaskTable } from './task-table.ts'
 
 /** Slots beyond the window that a reader may fill ahead. */
