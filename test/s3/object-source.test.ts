@@ -399,7 +399,7 @@ t.test('ObjectSource: hooks see the chunks, and one that throws fails the source
       throw fault
     },
   })
-  await t.rejects(buffer(failing), { cause: fault })
+  await t.rejects(buffer(failing), fault)
   client.before = () => {
     throw s3Error('AccessDenied', 403)
   }
