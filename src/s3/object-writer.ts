@@ -3,6 +3,7 @@ import { crc32 } from 'node:zlib'
 import type { PutObjectCommandInput } from '@aws-sdk/client-s3'
 import { MillraceError, PolicyError, S3Error, asError } from '../errors.ts'
 import { StatsCounter, type PolicyLike, type StatsHooks, type StreamStats } from '../flow/index.ts'
+import { loadPeer } from '../load-peer.ts'
 import { checkBoolean, checkInteger, checkSignal } from '../options.ts'
 import { addressOf, formatS3Url, type ObjectAddress } from './parse-s3-url.ts'
 import { MAX_PARTS, planPartSize } from './part-size.ts'
@@ -10,7 +11,6 @@ import {
   checkConnection,
   connect,
   defaultS3Policy,
-  loadPeer,
   type Connection,
   type S3ConnectionOptions,
 } from './s3-client.ts'
@@ -266,7 +266,11 @@ export class ObjectWriter extends Writable {
   }
 
   async #run(feed: Readable, gate: UploadGate): Promise<UploadAnswer> {
-    const { Upload } = await loadPeer('@aws-sdk/lib-storage', () => import('@aws-sdk/lib-storage'))
+    const { Upload } = await loadPeer(
+      's3://',
+      ['@aws-sdk/lib-storage', '@aws-sdk/client-s3'],
+      () => import('@aws-sdk/lib-storage'),
+    )
     const { params, concurrency = DEFAULT_PART_CONCURRENCY } = this.#options
     const upload = new Upload({
       // it sends, and reads two fields of the configuration: the gate is all of a client that it needs

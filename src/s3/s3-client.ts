@@ -1,6 +1,7 @@
 import type { S3ClientConfig } from '@aws-sdk/client-s3'
-import { MissingPeerError, OptionError, asError } from '../errors.ts'
+import { OptionError } from '../errors.ts'
 import { Policy, isRetryable, type PolicyLike } from '../flow/index.ts'
+import { loadPeer } from '../load-peer.ts'
 import { checkBoolean, checkString } from '../options.ts'
 
 /** How often a request to an object store is tried again unless the policy says otherwise. */
@@ -117,7 +118,11 @@ function protocolOf(url: string): string {
 
 /** Loads the SDK, and makes a client unless one is given. */
 export async function connect(options: S3ConnectionOptions): Promise<Connection> {
-  const sdk = await loadPeer('@aws-sdk/client-s3', () => import('@aws-sdk/client-s3'))
+  const sdk = await loadPeer(
+    's3://',
+    ['@aws-sdk/client-s3', '@aws-sdk/lib-storage'],
+    () => import('@aws-sdk/client-s3'),
+  )
   if (options.client !== undefined) return { client: options.client, sdk, close() {} }
   const { credentials, checksums = true } = options
   const { endpoint, region } = await whereabouts(sdk, options)
@@ -154,24 +159,4 @@ async function whereabouts(
 interface ProbedConfig {
   region(): Promise<string>
   serviceConfiguredEndpoint?(): Promise<unknown>
-}
-
-/**
- * Imports an optional peer.
- *
- * @throws {@link MissingPeerError} when it is not installed.
- */
-export async function loadPeer<T>(name: string, load: () => Promise<T>): Promise<T> {
-  try {
-    return await load()
-  } catch (error) {
-    // by the message: module hooks of a test runner or bundler may lose the code
-    if (!/^Cannot find (package|module)/.test(asError(error).message)) throw error
-    if (!asError(error).message.includes(`'${name}'`)) throw error
-    throw new MissingPeerError(
-      'ERR_MILLRACE_MISSING_PEER',
-      `s3:// needs the package ${name}, which is not installed: npm install @aws-sdk/client-s3 @aws-sdk/lib-storage`,
-      { expected: name, cause: error },
-    )
-  }
 }

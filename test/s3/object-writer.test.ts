@@ -8,11 +8,10 @@ import { pipeline } from 'node:stream/promises'
 import { crc32 } from 'node:zlib'
 import * as fc from 'fast-check'
 import t from 'tap'
-import { MissingPeerError, OptionError, type S3Error } from '../../src/errors.ts'
+import { OptionError, type S3Error } from '../../src/errors.ts'
 import { Policy } from '../../src/flow/index.ts'
 import { MIN_PART_SIZE, ObjectWriter, isRetryableS3, type ObjectWriterOptions } from '../../src/s3/index.ts'
 import { planPartSize } from '../../src/s3/part-size.ts'
-import { loadPeer } from '../../src/s3/s3-client.ts'
 import { anyCut } from '../../src/testing/index.ts'
 import { MemoryClient, s3Error } from './helpers/memory-client.ts'
 import { BUCKET, CREDENTIALS, S3Server, refuse } from './helpers/s3-server.ts'
@@ -545,17 +544,4 @@ t.test('ObjectWriter: a wrong option is named', async (t) => {
     t.throws(() => new ObjectWriter(target as never), OptionError, JSON.stringify(target))
   }
   t.doesNotThrow(() => new ObjectWriter(`s3://b/${'é'.repeat(512)}`, { client: new MemoryClient() }))
-})
-
-t.test('loadPeer: a package that is not installed is named, another failure passes', async (t) => {
-  const missing: string = '@aws-sdk/not-installed'
-  await t.rejects(
-    loadPeer(missing, () => import(missing)),
-    MissingPeerError,
-  )
-  const inside = Object.assign(new Error("Cannot find package 'other'"), { code: 'ERR_MODULE_NOT_FOUND' })
-  await t.rejects(
-    loadPeer(missing, () => Promise.reject(inside)),
-    inside,
-  )
 })
