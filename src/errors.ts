@@ -121,6 +121,7 @@ export class FileError extends MillraceError {}
  * - `ERR_MILLRACE_READER_IN_USE`: a reader is read twice, or as a stream and borrowed.
  * - `ERR_MILLRACE_READER_DESTROYED`: a reader was destroyed while its borrowed chunks were iterated over.
  * - `ERR_MILLRACE_POOL`: a buffer was put that is not out (check mode of a `BufferPool`).
+ * - `ERR_MILLRACE_CODEC_CLOSED`: a codec in workers was closed, by the end of a stage, while another one used it.
  */
 export class StateError extends MillraceError {}
 
@@ -223,6 +224,29 @@ export class S3Error extends MillraceError {
   ) {
     super(code, `${url}: ${message}`, facts)
     this.url = url
+  }
+}
+
+/**
+ * Packed input is not what it should be, or something cannot be packed. `offset` counts the bytes of the packed input, `rawOffset` those
+ * that come out of it. All that comes before has been delivered.
+ *
+ * - `ERR_MILLRACE_CODEC_INVALID`: these bytes are not of the format, or not what its decoder takes.
+ * - `ERR_MILLRACE_CODEC_TRUNCATED`: the input ends before its own end mark.
+ * - `ERR_MILLRACE_CODEC_CHECKSUM`: what came out is not what went in; `expected` and `actual` are the checksums.
+ * - `ERR_MILLRACE_CODEC_LIMIT`: a block or window is larger than is allowed, or unpacks to more than it says; raise the limit if it is meant.
+ * - `ERR_MILLRACE_CODEC_UNKNOWN`: a codec, a version or a dictionary that is not at hand.
+ * - `ERR_MILLRACE_CODEC_UNSEEKABLE`: this input can only be read from its start.
+ * - `ERR_MILLRACE_CODEC_RANGE`: a range that lies outside of the content; `actual` is its size.
+ * - `ERR_MILLRACE_CODEC_FAILED`: a codec failed on a block; `cause` is what it threw.
+ */
+export class CodecError extends MillraceError {
+  /** Where in the unpacked bytes, from their start. */
+  declare readonly rawOffset?: number
+
+  // oxlint-disable-next-line no-useless-constructor -- it says which facts there are
+  constructor(code: string, message: string, facts: ErrorFacts & { readonly rawOffset?: number } = {}) {
+    super(code, message, facts)
   }
 }
 

@@ -3,10 +3,16 @@ import { createReadStream, fstatSync } from 'node:fs'
 import { open, rename, stat } from 'node:fs/promises'
 import type { Readable, Writable } from 'node:stream'
 import { finished } from 'node:stream/promises'
+import { isatty } from 'node:tty'
+import type { RangeSource } from '../codec/index.ts'
+import type { ChunkAllocator } from '../framing/chunk-allocator.ts'
 import { ChunkedReader } from '../framing/chunked-reader.ts'
 import { decompress } from './decompress.ts'
 import { UsageError } from './exit-codes.ts'
 import { FdSink } from './fd-sink.ts'
+
+/** A stage that lends the memory of its blocks. */
+type BlockMemory = ChunkAllocator & { readonly blockSize: number }
 
 /** A FILE that is read: its bytes, decompressed where needed, and how far it is. */
 export class Input {
@@ -20,8 +26,8 @@ export class Input {
     this.#size = size
   }
 
-  /** Opens FILE or s3://bucket/key; `-` and none are stdin. */
-  static async open(file: string | undefined): Promise<Input> {
+  /** Opens FILE or s3://bucket/key; `-` and none are stdin. A file is read into the memory of a stage that lends it. */
+  static async open(file: string | undefined, blocks?: BlockMemory): Promise<Input> {
     if (file === undefined || file === '-') {
       const info = fstatSync(0)
       if (!info.isFile()) return new Input(new ChunkedReader(0), () => undefined)
@@ -36,7 +42,8 @@ export class Input {
     }
     const info = await stat(file)
     if (info.isDirectory()) throw new UsageError(`${file} is a directory`)
-    return new Input(new ChunkedReader(file), () => (info.isFile() ? info.size : undefined))
+    const reader = blocks ? { chunkSize: blocks.blockSize, into: blocks } : {}
+    return new Input(new ChunkedReader(file, reader), () => (info.isFile() ? info.size : undefined))
   }
 
   /** Bytes that are there, once that is known. */
@@ -52,6 +59,11 @@ export class Input {
   /** The content, decompressed if it is compressed. Ends early, without an error, after {@link stop}. */
   content(): AsyncIterable<Buffer> {
     return decompress(this.#count(this.#stream as AsyncIterable<Buffer>))
+  }
+
+  /** The bytes as they are stored. Ends like {@link content}. */
+  stored(): AsyncIterable<Buffer> {
+    return this.#count(this.#stream as AsyncIterable<Buffer>)
   }
 
   /** The bytes as they are stored; a chunk is valid until the next one is asked for. Ends like {@link content}. */
@@ -76,6 +88,27 @@ export class Input {
       if (!this.#stopped) throw error
     }
   }
+}
+
+/** FILE or s3://bucket/key to be read anywhere; undefined for what can only be read once. */
+export async function openAnywhere(file: string | undefined): Promise<string | RangeSource | undefined> {
+  if (file === undefined || file === '-') return undefined
+  if (!isS3(file)) return (await stat(file)).isFile() ? file : undefined
+  const { ObjectSource } = await loadS3()
+  const first = new ObjectSource(file, { start: 0, end: 1 })
+  await first.toArray()
+  const size = first.size ?? 0
+  return {
+    size,
+    read: async (start, end) =>
+      start === end ? Buffer.alloc(0) : Buffer.concat(await new ObjectSource(file, { start, end }).toArray()),
+  }
+}
+
+/** Refuses to write what nobody can read to a terminal. */
+export function checkTerminal(output: string | undefined, force: boolean | undefined): void {
+  if (isStdout(output) && isatty(1) && force !== true)
+    throw new UsageError('stdout is a terminal: use -o FILE, a pipe, or --force')
 }
 
 export interface OutputHints {

@@ -13,6 +13,9 @@ const VERBS: Record<string, () => Promise<(program: Command, exit: (status: numb
   map: async () => (await import('./map.ts')).addMap,
   gen: async () => (await import('./gen.ts')).addGen,
   verify: async () => (await import('./verify.ts')).addVerify,
+  encode: async () => (await import('./encode.ts')).addEncode,
+  decode: async () => (await import('./decode.ts')).addDecode,
+  inspect: async () => (await import('./inspect.ts')).addInspect,
 }
 
 /** Runs one command line and returns its exit status. */

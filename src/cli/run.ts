@@ -15,9 +15,12 @@ export interface CommonOptions {
   readonly quiet?: boolean
 }
 
+/** Where the bytes of a job are from. */
+export type JobInput = Pick<Input, 'content' | 'stop' | 'size' | 'bytesRead'>
+
 /** One verb's work: bytes from `input` through `stage` to `output`. */
 export interface Job {
-  readonly input: Input
+  readonly input: JobInput
   readonly stage: Duplex & { stats(): StreamStats }
   readonly output: Output
   /** Items that failed one by one while the rest went on. */

@@ -1,6 +1,12 @@
 export { positionOf, withPosition, type BlockPosition } from './block-position.ts'
 export { RecordBatch } from './record-batch.ts'
-export { StatsCounter, type ChunkInfo, type StatsHooks, type StreamStats } from './stream-stats.ts'
+export {
+  StatsCounter,
+  type ChunkInfo,
+  type PackCounters,
+  type StatsHooks,
+  type StreamStats,
+} from './stream-stats.ts'
 export { DEFAULT_CONCURRENCY, mapOrdered, type MapOrderedOptions } from './map-ordered.ts'
 export {
   OrderedWindow,
