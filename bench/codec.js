@@ -189,7 +189,7 @@ const decodeZstd = {
 
 /** Peak RSS of `millrace encode -j 2` on so many bytes from a pipe, as it reports itself. @param {number} bytes @param {string} codec */
 const peak = (bytes, codec) => ({
-  name: `${bytes >= 1e9 ? `${bytes / 1e9} GB` : `${bytes / 1e6} MB`}`,
+  name: bytes >= 1e9 ? `${bytes / 1e9} GB` : `${bytes / 1e6} MB`,
   ours: bytes === 5e9,
   async run(/** @type {{ path: string }} */ { path }) {
     const text = readFileSync(path)

@@ -11,7 +11,7 @@ export async function* decompress(source: Bytes): Bytes {
   while (!next.done && start.length < DETECT_BYTES) {
     start = start.length === 0 ? next.value : Buffer.concat([start, next.value])
     // plain input goes on at once, as slow as it may come
-    if (start.length > 0 && !mayBePacked(start)) break
+    if (start.length >= DETECT_BYTES || (start.length > 0 && !mayBePacked(start))) break
     next = await chunks.next()
   }
   if (start.length === 0) return
