@@ -60,7 +60,7 @@ export function addEncode(program: Command, exit: (status: number) => void): voi
     .addOption(
       new Option(
         '--block-size <SIZE>',
-        'raw bytes of a block (default: deflate 128KiB, zstd 2MiB, else 1MiB)',
+        'raw bytes of a block (default: deflate 256KiB, zstd 2MiB, else 1MiB)',
       ).argParser(parseSize),
     )
     .addOption(

@@ -35,7 +35,7 @@ export interface StreamingEncoderOptions extends StatsHooks {
    */
   readonly level?: number
   /**
-   * Raw bytes of a block, up to 32 MiB. `'auto'`: 128 KiB for deflate, 2 MiB for zstd, 1 MiB for all others. The same bytes give the same file
+   * Raw bytes of a block, up to 32 MiB. `'auto'`: 256 KiB for deflate, 2 MiB for zstd, 1 MiB for all others. The same bytes give the same file
    * only with the same block size. BGZF has 65280 at most.
    * @defaultValue 'auto'
    */
@@ -179,7 +179,7 @@ function planEncoder(options: StreamingEncoderOptions): EncoderPlan {
 }
 
 /** Where blocks by themselves lose little: 2 MiB of zstd pack to 0.5 to 1.4 % more than one long frame, 1 MiB to 1.3 to 2.9 %. */
-const AUTO_BLOCK_SIZE = { deflate: 131_072, other: 1_048_576, zstd: 2_097_152 }
+const AUTO_BLOCK_SIZE = { deflate: 262_144, other: 1_048_576, zstd: 2_097_152 }
 
 function planContainer(options: StreamingEncoderOptions) {
   const { codec: asked = hasZstd ? 'zstd' : 'deflate', context = 'none', dictionary } = options
