@@ -121,7 +121,6 @@ export class FileError extends MillraceError {}
  * - `ERR_MILLRACE_READER_IN_USE`: a reader is read twice, or as a stream and borrowed.
  * - `ERR_MILLRACE_READER_DESTROYED`: a reader was destroyed while its borrowed chunks were iterated over.
  * - `ERR_MILLRACE_POOL`: a buffer was put that is not out (check mode of a `BufferPool`).
- * - `ERR_MILLRACE_CODEC_CLOSED`: a codec in workers was closed, by the end of a stage, while another one used it.
  */
 export class StateError extends MillraceError {}
 

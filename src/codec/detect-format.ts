@@ -44,7 +44,17 @@ const ENDINGS: Record<string, PackFormat> = {
   tzst: 'zstd',
 }
 
-/** The format that a file of that name is in, by its ending; undefined where the name does not tell. */
+/**
+ * Takes the name of a file, gives the format that its ending stands for; undefined where the name does not tell.
+ *
+ * @example
+ * ```ts
+ * import assert from 'node:assert/strict'
+ * import { formatOfName } from 'millrace'
+ *
+ * assert.deepEqual(['a.mrz', 'b.vcf.bgz', 'c.txt'].map(formatOfName), ['container', 'bgzf', undefined])
+ * ```
+ */
 export function formatOfName(name: string): PackFormat | undefined {
   const ending = /\.([a-z]+)$/i.exec(name)?.[1]?.toLowerCase() ?? ''
   return Object.hasOwn(ENDINGS, ending) ? ENDINGS[ending] : undefined

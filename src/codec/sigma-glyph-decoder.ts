@@ -144,7 +144,7 @@ class SigmaCore implements PullCore<Buffer, SigmaGlyph> {
  * import { SigmaGlyphDecoder } from 'millrace'
  *
  * const decoder = new SigmaGlyphDecoder()
- * const glyphs = await Readable.from([Buffer.from('400050010108bc', 'hex')]).pipe(decoder).toArray()
+ * const glyphs = await Readable.from([Buffer.from('40005001017dba', 'hex')]).pipe(decoder).toArray()
  * assert.deepEqual(glyphs, [{ type: 'primitive', primitive: 1 }])
  * assert.deepEqual(decoder.header, { version: 1, flags: 0, context: 5 })
  * ```

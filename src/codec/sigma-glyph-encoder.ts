@@ -34,7 +34,7 @@ export interface SigmaGlyphEncoderOptions extends SigmaHeader, StatsHooks {
  * import { SigmaGlyphEncoder } from 'millrace'
  *
  * const glyphs = Readable.from([{ type: 'primitive', primitive: 1 }])
- * assert.equal((await buffer(glyphs.pipe(new SigmaGlyphEncoder({ context: 5 })))).toString('hex'), '400050010108bc')
+ * assert.equal((await buffer(glyphs.pipe(new SigmaGlyphEncoder({ context: 5 })))).toString('hex'), '40005001017dba')
  * ```
  */
 export class SigmaGlyphEncoder extends Transform {

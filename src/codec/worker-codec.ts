@@ -1,6 +1,5 @@
 import { extname, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { StateError } from '../errors.ts'
 import { offload, type Offload, type OffloadOptions } from '../workers/index.ts'
 import { checkCodec, type BlockCodec } from './block-codec.ts'
 import { writeTask, type CodecModule, type CodecTask } from './codec-task.ts'
@@ -23,7 +22,7 @@ export interface WorkerCodecOptions {
  * Takes a module that exports `pack` and `unpack` as a {@link BlockCodec} has them, gives a codec that runs them in worker threads: for
  * packages that only work synchronously. What has an asynchronous API of its own needs no worker.
  *
- * @remarks The threads start with the first block, and end with the stage that uses the codec. A block crosses through shared memory.
+ * @remarks The threads start with the first block, and end when a stage that used the codec has ended and no block is in work. A block crosses through shared memory.
  * @throws {@link OptionError} if an option is out of range.
  * @example
  * ```ts
@@ -71,6 +70,7 @@ class Lane {
   readonly #options: OffloadOptions
   #stage: Offload | undefined
   #waiting: Waiting[] = []
+  #onIdle: () => void = () => {}
 
   constructor(options: OffloadOptions) {
     this.#options = options
@@ -85,6 +85,8 @@ class Lane {
   }
 
   async close(): Promise<void> {
+    // what is in work may be that of another stage
+    while (this.#waiting.length > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve))
     const stage = this.#stage
     if (stage === undefined) return
     this.#stage = undefined
@@ -100,17 +102,15 @@ class Lane {
       const bytes = answer.subarray(1)
       if (answer[0] === 0) resolve(bytes)
       else reject(new Error(bytes.toString()))
+      if (this.#waiting.length === 0) this.#onIdle()
     })
-    const fail = (error: Error) => {
+    stage.on('error', (error: Error) => {
       const waiting = this.#waiting
       this.#waiting = []
       if (this.#stage === stage) this.#stage = undefined
       for (const { reject } of waiting) reject(error)
-    }
-    stage.on('error', fail)
-    stage.on('close', () =>
-      fail(new StateError('ERR_MILLRACE_CODEC_CLOSED', 'codec: it was closed while it worked')),
-    )
+      this.#onIdle()
+    })
     return stage
   }
 }

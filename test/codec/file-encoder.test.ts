@@ -96,10 +96,9 @@ t.test('workerCodec: packs and unpacks in threads, the same as in any other way'
     code: 'ERR_MILLRACE_CODEC_FAILED',
     message: /poison/,
   })
-  const closed = codec.pack(lines(100), { level: 1, context: undefined }) as Promise<Buffer>
-  const rejected = t.rejects(closed, { code: 'ERR_MILLRACE_CODEC_CLOSED' })
+  const inWork = codec.pack(lines(100), { level: 1, context: undefined })
   await codec.close?.()
-  await rejected
+  t.ok((await inWork).length < 100, 'what is in work is finished before threads end')
   await codec.close?.()
   await pool.destroy()
 })
