@@ -63,11 +63,6 @@ export class ContainerParser {
     return this.#header === undefined ? this.#headerFilled : HEADER_BYTES + this.#payloadFilled
   }
 
-  /** The open glyph, if its header is complete. */
-  get openHeader(): GlyphHeader | undefined {
-    return this.#header
-  }
-
   write(chunk: Buffer): void {
     this.#chunk = chunk
     this.#at = 0

@@ -96,12 +96,14 @@ export class ContainerWriter implements FormatWriter {
     const { bytes } = block
     const checksum = crc32(bytes)
     const output = this.#member === undefined ? this.#begin(checksum) : []
+    /* v8 ignore start -- after 4 294 967 295 blocks */
     if (block.index === 0xffffffff) {
       throw new CodecError('ERR_MILLRACE_CODEC_LIMIT', 'a container holds at most 2^32 - 1 blocks', {
         index: block.index,
         rawOffset: block.offset,
       })
     }
+    /* v8 ignore stop */
     const stored = packed.length >= bytes.length
     const payload = stored ? bytes : packed
     const glyph = this.#glyph(GLYPH.data, payload, {

@@ -449,6 +449,31 @@ t.test('crc32: parts combine to the whole', async (t) => {
   }
 })
 
+t.test(
+  'recover: headers that cannot be right, and markers that begin no glyph, are passed over',
+  async (t) => {
+    const raw = lines(300)
+    const packed = await pack(raw, { codec: 'store', blockSize: 100 })
+    const parts = glyphs(packed).map(({ offset, end }) => packed.subarray(offset, end))
+    const absurd = reglyph(parts[2]!, () => {}, { rawLength: 2 ** 31 })
+    const damaged = Buffer.concat([
+      parts[0]!,
+      parts[1]!,
+      absurd,
+      MARKER,
+      noise(40),
+      MARKER,
+      ...parts.slice(3),
+    ])
+    for (const chunks of [[damaged], Array.from(damaged, (byte) => Buffer.of(byte))]) {
+      const gaps: Gap[] = []
+      const { bytes } = await decodeAll(chunks, { mode: 'recover', onGap: (gap) => gaps.push(gap) })
+      t.match(gaps, [{ start: 100, end: 200 }])
+      t.ok(bytes.equals(Buffer.concat([raw.subarray(0, 100), raw.subarray(200)])))
+    }
+  },
+)
+
 interface Found {
   readonly header: GlyphHeader
   readonly offset: number

@@ -127,6 +127,12 @@ t.test('what is wrong in a file is told when it is read', async (t) => {
     SeekableDecoder.open(flipped(3)).then((f) => f.read(0, 1)),
     { code: 'ERR_MILLRACE_CODEC_INVALID' },
   )
+  const shared = await pack(lines(500), { codec: 'deflate', context: 'dictionary', blockSize: 100 })
+  shared[64 + HEADER_BYTES + 3]! ^= 0x55
+  await t.rejects(
+    SeekableDecoder.open(shared).then((f) => f.read(0, 10)),
+    { code: 'ERR_MILLRACE_CODEC_CHECKSUM' },
+  )
   // a file glyph that ends at once, and one whose payload is wrong, in a file without a trailer
   await t.rejects(SeekableDecoder.open(packed.subarray(0, 50)), { code: 'ERR_MILLRACE_CODEC_INVALID' })
   await t.rejects(SeekableDecoder.open(flipped(HEADER_BYTES + 2).subarray(0, -1)), {

@@ -166,6 +166,7 @@ t.test('sigma glyphs: stages keep the laws, and count', async (t) => {
   const counted = new SigmaGlyphDecoder({ signal: new AbortController().signal })
   counted.end(wire)
   await counted.toArray()
+  t.same(counted.header, { version: 1, flags: 0, context: 0 })
   t.match(counted.stats(), { recordsOut: 2, bytesIn: wire.length })
   const ended = new SigmaGlyphEncoder()
   ended.end(glyphs[0])
