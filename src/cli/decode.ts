@@ -13,6 +13,7 @@ import { Input, Output, openAnywhere } from './endpoint.ts'
 import { UsageError } from './exit-codes.ts'
 import { parseRange } from './object-options.ts'
 import { type CommonOptions, type JobInput, run } from './run.ts'
+import { warn } from './tell.ts'
 import { fitThreadPool } from './threads.ts'
 
 interface DecodeOptions extends CommonOptions {
@@ -85,7 +86,7 @@ async function decode(file: string | undefined, options: DecodeOptions): Promise
       workers,
       onGap(gap) {
         gaps++
-        process.stderr.write(`${JSON.stringify(listed(gap))}\n`)
+        warn(`${JSON.stringify(listed(gap))}\n`)
       },
     })
   if (range !== undefined) return decodeRange(file, options, workers, decoder)

@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander'
 import { inspectPacked, type PackedReport } from '../codec/inspect-packed.ts'
 import { openAnywhere } from './endpoint.ts'
 import { EXIT, UsageError } from './exit-codes.ts'
+import { print } from './tell.ts'
 import { fitThreadPool } from './threads.ts'
 import { formatBytes, parseCount } from './units.ts'
 
@@ -45,7 +46,7 @@ async function inspect(
   if (source === undefined)
     throw new UsageError(`${file}: inspect needs a file that can be read anywhere, not a pipe`)
   const report = await inspectPacked(source, { verify, workers: threads })
-  process.stdout.write(json ? `${JSON.stringify(report)}\n` : table(report))
+  print(json ? `${JSON.stringify(report)}\n` : table(report))
   return EXIT.ok
 }
 
