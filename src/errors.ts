@@ -249,6 +249,36 @@ export class CodecError extends MillraceError {
   }
 }
 
+/**
+ * A table cannot be read, or not be learnt from.
+ *
+ * - `ERR_MILLRACE_TABLE_CSV`: the text is not CSV as RFC 4180 has it, or a row has more or fewer fields than the header; `line` says where.
+ * - `ERR_MILLRACE_TABLE_ROW`: a record is not a flat object; `index` is its number.
+ * - `ERR_MILLRACE_TABLE_EMPTY`: there is no row, or no column.
+ * - `ERR_MILLRACE_TABLE_VALUE`: a value is none that its column can have by the schema; `index` is the number of its row.
+ * - `ERR_MILLRACE_TABLE_SCHEMA`: this is no schema, or not one of this table.
+ */
+export class TableError extends MillraceError {}
+
+/**
+ * A model cannot be made, loaded, or sampled from.
+ *
+ * - `ERR_MILLRACE_MODEL_METHOD`: this method is not there; the message says which to use instead.
+ * - `ERR_MILLRACE_MODEL_FORMAT`: this is no model, or one of another version.
+ * - `ERR_MILLRACE_MODEL_IDS`: a column of ids has given all ids of its form.
+ * - `ERR_MILLRACE_MODEL_UPDATE`: new rows cannot be added to this model.
+ */
+export class ModelError extends MillraceError {}
+
+/**
+ * No record, or hardly any, meets the conditions.
+ *
+ * - `ERR_MILLRACE_CONDITION_IMPOSSIBLE`: no value that a column can have meets its condition. Raised before the first record.
+ * - `ERR_MILLRACE_CONDITION_RARE`: so few candidates meet them that sampling was given up; `actual` is their share, `attempts`
+ *   how many were tried. Use the method `gaussian_copula`, which draws rare records directly, or wider conditions.
+ */
+export class ConditionError extends MillraceError {}
+
 /** A package that this feature needs is not installed: `ERR_MILLRACE_MISSING_PEER`; the message says what to install. */
 export class MissingPeerError extends MillraceError {}
 

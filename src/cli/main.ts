@@ -16,6 +16,9 @@ const VERBS: Record<string, () => Promise<(program: Command, exit: (status: numb
   encode: async () => (await import('./encode.ts')).addEncode,
   decode: async () => (await import('./decode.ts')).addDecode,
   inspect: async () => (await import('./inspect.ts')).addInspect,
+  fit: async () => (await import('./fit.ts')).addFit,
+  sample: async () => (await import('./sample.ts')).addSample,
+  report: async () => (await import('./report.ts')).addReport,
 }
 
 /** Runs one command line and returns its exit status. */
