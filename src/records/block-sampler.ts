@@ -109,7 +109,8 @@ export class BlockSampler {
       const kept = Math.min(this.#drawColumns(true), BLOCK_RECORDS - found)
       for (const [column, codes] of this.#candidates.entries()) {
         this.codes[column]!.set(codes.subarray(0, kept), found)
-        this.words[column]!.set(this.#candidateWords[column]!.subarray(0, kept), found)
+        const words = this.#candidateWords[column]!
+        if (words.length > 0) this.words[column]!.set(words.subarray(0, kept), found)
       }
       found += kept
       tried += BLOCK_RECORDS

@@ -143,7 +143,7 @@ function operandOf(operator: Operator, text: string): Value | readonly Scalar[] 
     return true
   }
   if (operator !== 'in' && operator !== 'notIn' && operator !== 'between') return unquoted(text)
-  return (text.match(/"[^"]*"|'[^']*'|[^,]+/g) ?? []).map((item) => unquoted(item.trim()))
+  return (text.match(/\s*(?:"[^"]*"|'[^']*')\s*(?=,|$)|[^,]+/g) ?? []).map((item) => unquoted(item.trim()))
 }
 
 function unquoted(text: string): string {

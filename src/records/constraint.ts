@@ -43,22 +43,36 @@ function compileColumn(column: number, codec: ColumnCodec, clauses: readonly Cla
   if (coding === 'id')
     throw new OptionError(option, kind, 'a column that is no id: ids are counted, not drawn')
   const tests = clauses.map((clause) => testOf(clause, codec))
-  const test = (value: Value) => tests.every((meets) => meets(value))
+  const keyOf = comparable(codec)
+  const test = (code: number, word: number): boolean => {
+    if (code === codec.nullCode) return tests.every(({ meets }) => meets(null, 'null'))
+    if (coding === 'range') {
+      // dates are compared as what they are before they are written
+      const units = codec.units(code, word)
+      const key = codec.dates === undefined ? codec.fromUnits(units) : units
+      return tests.every(({ meets, isText }) => meets(key, isText ? String(codec.fromUnits(units)) : ''))
+    }
+    const value = codec.decode(code, word)
+    return tests.every(({ meets }) => meets(keyOf(value) ?? '', String(value)))
+  }
   const share = new Float64Array(codec.codes)
   const words = new Map<number, Uint32Array>()
   for (let code = 0; code < codec.codes; code++) {
-    if (codec.isExact || code === codec.nullCode) {
-      share[code] = test(codec.decode(code, 0)) ? 1 : 0
+    const known =
+      codec.isExact || code === codec.nullCode ? Number(test(code, 0)) : binShare(codec, code, tests)
+    if (known !== undefined) {
+      share[code] = known
       continue
     }
     const meeting: number[] = []
     for (let i = 1; i <= TRIES; i++) {
       const word = mix(i)
-      if (test(codec.decode(code, word))) meeting.push(word)
+      if (test(code, word)) meeting.push(word)
     }
-    const part = meeting.length / TRIES
+    // that all tries met it does not say that everything does
+    const part = Math.min(meeting.length, TRIES - 0.5) / TRIES
     share[code] = part
-    if (part > 0 && part < 1) words.set(code, Uint32Array.from(meeting.slice(0, MAX_WORDS)))
+    if (part > 0) words.set(code, Uint32Array.from(meeting.slice(0, MAX_WORDS)))
   }
   if (share.every((part) => part === 0)) {
     const asked = clauses
@@ -73,9 +87,32 @@ function compileColumn(column: number, codec: ColumnCodec, clauses: readonly Cla
     words,
     meets(code, word) {
       const part = share[code]!
-      return part === 1 || (part > 0 && test(codec.decode(code, word)))
+      return part === 1 || (part > 0 && test(code, word))
     },
   }
+}
+
+/** What is known of a bin from its ends alone: 1 if all of it meets the conditions, 0 if nothing does, undefined in between. */
+function binShare(codec: ColumnCodec, code: number, tests: readonly Test[]): number | undefined {
+  const { model } = codec
+  if (model.coding !== 'range') return undefined
+  const ends = [model.bins[code]![0]!, model.bins[code]!.at(-1)!]
+  const [least, greatest] = ends.map((units) =>
+    codec.dates === undefined ? codec.fromUnits(units) : units,
+  ) as [Key, Key]
+  const shares = tests.map(({ meets, isText, points }) => {
+    if (isText) return undefined
+    // between its ends nothing changes but at the points
+    if (points.some((point) => point > least && point < greatest)) return undefined
+    const [first, last] = [meets(least, ''), meets(greatest, '')]
+    return points.some((point) => point === least || point === greatest) && least !== greatest
+      ? undefined
+      : first === last
+        ? Number(first)
+        : undefined
+  })
+  if (shares.includes(0)) return 0
+  return shares.every((part) => part === 1) ? 1 : undefined
 }
 
 /** What a column has, for a message. */
@@ -94,48 +131,61 @@ function rangeOf(codec: ColumnCodec): string {
   return `${low} to ${high}`
 }
 
-function testOf(
-  { column, operator, operand, isText }: Clause,
-  codec: ColumnCodec,
-): (value: Value) => boolean {
+type Key = number | string | boolean
+
+interface Test {
+  /** Told what a value is compared by, null for null; and its text, where that is what counts. */
+  readonly meets: (key: Key | null, text: string) => boolean
+  readonly isText: boolean
+  /** Where the answer can change. */
+  readonly points: readonly Key[]
+}
+
+function testOf({ column, operator, operand, isText }: Clause, codec: ColumnCodec): Test {
   const option = `conditions.${column}.${operator}`
-  if (operator === 'isNull') return (value) => value === null
-  if (operator === 'notNull') return (value) => value !== null
-  if (operator === 'like') return (value) => value !== null && isLike(String(value), operand as string)
-  const key = comparable(codec)
-  const operands = (Array.isArray(operand) ? (operand as Value[]) : [operand as Value]).map((value) => {
-    const typed = isText ? typedAs(codec, value as string) : value
-    const comparison = key(typed)
-    if (comparison === undefined) {
+  const plain = (meets: (key: Key | null, text: string) => boolean, points: readonly Key[] = []): Test => ({
+    meets,
+    isText: false,
+    points,
+  })
+  if (operator === 'isNull') return plain((key) => key === null)
+  if (operator === 'notNull') return plain((key) => key !== null)
+  if (operator === 'like') {
+    return { meets: (key, text) => key !== null && isLike(text, operand as string), isText: true, points: [] }
+  }
+  const keyOf = comparable(codec)
+  const points = (Array.isArray(operand) ? (operand as Value[]) : [operand as Value]).map((value) => {
+    const key = keyOf(isText ? typedAs(codec, value as string) : value)
+    if (key === undefined) {
       const expected = codec.dates ? `a date such as ${codec.dates.pattern}` : `a ${typeNames(codec)}`
       throw new OptionError(option, value, expected)
     }
-    return comparison
+    return key
   })
-  const [first, last] = [operands[0]!, operands.at(-1)!]
-  const compare = (meets: (value: number | string | boolean) => boolean) => (value: Value) => {
-    const comparison = value === null ? undefined : key(value)
-    return comparison !== undefined && meets(comparison)
-  }
+  const [first, last] = [points[0]!, points.at(-1)!]
+  const compare = (meets: (key: Key) => boolean) => plain((key) => key !== null && meets(key), points)
+  // a text and a number are neither more nor less than each other
+  const ordered = (meets: (key: Key) => boolean) =>
+    compare((key) => typeof key === typeof first && meets(key))
   switch (operator) {
     case 'eq':
-      return compare((value) => value === first)
+      return compare((key) => key === first)
     case 'ne':
-      return compare((value) => value !== first)
+      return compare((key) => key !== first)
     case 'gt':
-      return compare((value) => typeof value === typeof first && value > first)
+      return ordered((key) => key > first)
     case 'gte':
-      return compare((value) => typeof value === typeof first && value >= first)
+      return ordered((key) => key >= first)
     case 'lt':
-      return compare((value) => typeof value === typeof first && value < first)
+      return ordered((key) => key < first)
     case 'lte':
-      return compare((value) => typeof value === typeof first && value <= first)
+      return ordered((key) => key <= first)
     case 'in':
-      return compare((value) => operands.includes(value))
+      return compare((key) => points.includes(key))
     case 'notIn':
-      return compare((value) => !operands.includes(value))
+      return compare((key) => !points.includes(key))
     case 'between':
-      return compare((value) => typeof value === typeof first && value >= first && value <= last)
+      return ordered((key) => key >= first && key <= last)
   }
 }
 

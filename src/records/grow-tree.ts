@@ -212,7 +212,7 @@ function splitOn(
   const whole = totalSquares / rows.length
   const left = new Float64Array(kinds)
   let [leftSize, leftSquares, rightSquares] = [0, 0, totalSquares]
-  let [bestGain, bestAt] = [rows.length * 1e-9, -1]
+  let [bestGain, bestAt] = [chanceGain(total, rows.length, whole), -1]
   for (let i = 0; i < order.length - 1; i++) {
     const group = order[i]!
     for (let kind = 0; kind < kinds; kind++) {
@@ -235,6 +235,20 @@ function splitOn(
   }
   if (bestAt < 0) return undefined
   return { on, left: order.slice(0, bestAt + 1).toSorted((a, b) => a - b), gain: bestGain }
+}
+
+/** Standard deviations that a gain must be above what chance gives one question; the best of many questions is searched for. */
+const SIGNIFICANCE = 3
+
+/**
+ * The gain that a question about something unrelated could have: questions that gain less would only remember rows.
+ *
+ * @see Light, Margolin: An Analysis of Variance for Categorical Data (1971)
+ */
+function chanceGain(total: Float64Array, rows: number, whole: number): number {
+  const freedom = total.reduce((n, count) => (count > 0 ? n + 1 : n), 0) - 1
+  if (freedom < 1) return rows
+  return ((rows - whole) / ((rows - 1) * freedom)) * (freedom + SIGNIFICANCE * Math.sqrt(2 * freedom))
 }
 
 function leafOf({ codes }: TreeColumn, rows: Uint32Array): TreeNode {

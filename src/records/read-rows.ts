@@ -117,7 +117,9 @@ async function* readCsv(
 ): AsyncGenerator<RowRun> {
   // loaded when there is CSV to read
   const { parse } = await import('csv-parse')
-  const parser = Readable.from(content).pipe(parse({ bom: true, delimiter, skip_empty_lines: true }))
+  const source = Readable.from(content)
+  const parser = source.pipe(parse({ bom: true, delimiter, skip_empty_lines: true }))
+  source.once('error', (error) => parser.destroy(error))
   const missing = new Set(nulls)
   let names: string[] | undefined
   let rows: Value[][] = []
@@ -146,6 +148,7 @@ async function* readCsv(
       ...(lines !== undefined && { line: lines }),
     })
   } finally {
+    source.destroy()
     parser.destroy()
   }
   if (names !== undefined && rows.length > 0) yield { names, rows, isText: true }

@@ -106,9 +106,10 @@ export class StreamingGenerator implements RecordGenerator {
    */
   generate(count: number): MaybePromise<Row[]> {
     checkInteger('count', count)
+    const source = this.#records()
     const from = this.#position
     this.#position += count
-    const records = this.#records().records({ from, to: from + count })
+    const records = source.records({ from, to: from + count })
     return isPromise(records) ? records.then((all) => this.#count(all)) : this.#count(records)
   }
 

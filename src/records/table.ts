@@ -92,7 +92,11 @@ export class Table {
       throw new OptionError(`columns.${unknown}`, unknown, `one of the columns ${names.join(', ')}`)
     if (schema === undefined) {
       const inferred = names.map((name, i) =>
-        withKind(inferColumn(name, values[i]!), columns[name], values[i]!),
+        withKind(
+          inferColumn(name, values[i]!),
+          Object.hasOwn(columns, name) ? columns[name] : undefined,
+          values[i]!,
+        ),
       )
       return new Table({ format: 'millrace.schema', version: 1, columns: inferred }, values)
     }

@@ -86,39 +86,35 @@ class TableColumn implements ColumnSampler {
     this.#tables = tables
     this.#cells = new Uint32Array(rows)
     let stride = 1
-    const strides = new Map<number, number>()
+    const places = new Map<number, number>()
+    const box: number[][] = []
     for (const [parent, { of, count }] of classes) {
-      strides.set(parent, stride)
-      const step = Uint32Array.from(groups[parent]!, (group) => of[group]! * stride)
-      this.#parents.push({ column: parent, step })
+      places.set(parent, box.length)
+      box.push(Array.from({ length: count }, (_, one) => one * stride))
+      this.#parents.push({
+        column: parent,
+        step: Uint32Array.from(groups[parent]!, (group) => of[group]! * stride),
+      })
       stride *= count
     }
     this.#leafOf = new Uint16Array(stride)
     let leaves = 0
-    const paint = (node: TreeNode, cells: readonly number[]): void => {
+    const whole = box
+    const paint = (node: TreeNode, box: readonly (readonly number[])[]): void => {
       if (!('on' in node)) {
-        for (const cell of cells) this.#leafOf[cell] = leaves
-        leaves++
+        fillBox(this.#leafOf, leaves++, box, box.length - 1, 0)
         return
       }
-      const { of, count } = classes.get(node.on)!
-      const isLeft = new Uint8Array(count)
-      for (const group of node.left) isLeft[of[group]!] = 1
-      const by = strides.get(node.on)!
-      const side = (cell: number) => isLeft[Math.floor(cell / by) % count]
-      paint(
-        node.yes,
-        cells.filter((cell) => side(cell) === 1),
-      )
-      paint(
-        node.no,
-        cells.filter((cell) => side(cell) === 0),
-      )
+      const place = places.get(node.on)!
+      const { of } = classes.get(node.on)!
+      const by = whole[place]![1] ?? 0
+      const left = new Set(node.left.map((group) => of[group]! * by))
+      const half = (side: boolean) =>
+        box.map((steps, at) => (at === place ? steps.filter((step) => left.has(step) === side) : steps))
+      paint(node.yes, half(true))
+      paint(node.no, half(false))
     }
-    paint(
-      tree,
-      Array.from({ length: stride }, (_, cell) => cell),
-    )
+    paint(tree, box)
   }
 
   draw(codes: readonly Uint16Array[], words: Uint32Array, count: number): void {
@@ -140,6 +136,19 @@ class TableColumn implements ColumnSampler {
       out[row] = x - cell < share[at]! ? code[at]! : other[at]!
     }
   }
+}
+
+/** Writes the leaf to all cells of a box: the sums of one step of each parent. Every cell is written once, whatever the depth of the tree. */
+function fillBox(
+  cells: Uint16Array,
+  leaf: number,
+  box: readonly (readonly number[])[],
+  at: number,
+  base: number,
+): void {
+  if (at < 0) cells[base] = leaf
+  else if (at === 0) for (const step of box[0]!) cells[base + step] = leaf
+  else for (const step of box[at]!) fillBox(cells, leaf, box, at - 1, base + step)
 }
 
 /** The leaf of a row is found question by question. */

@@ -275,6 +275,8 @@ function updateCopula(
     for (const code of codes[column]!) next[code]! += scale.new
     return next
   })
+  // rows that do not count have codes that never came, and those no score
+  if (share === 0) return { columns, counts: nextCounts, correlations }
   const news = correlate(
     scoresOf(
       columns.map((column) => codes[column]!),
