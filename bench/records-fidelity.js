@@ -69,12 +69,14 @@ for (const [name, { path, target, maxRows }] of Object.entries(tables)) {
     const real = table.filter((row) => train.has(row))
     const held = table.filter((row) => !train.has(row))
     for (const method of /** @type {const} */ (['real rows', 'bayes_net', 'cart', 'gaussian_copula'])) {
-      const made =
-        method === 'real rows'
-          ? held
-          : [
-              ...new BatchIterator(await fit(real, { method, ...options }), { totalRecords: real.rows }),
-            ].flatMap(({ records }) => records)
+      /** @type {import('millrace/records').Table | object[]} */
+      let made = held
+      if (method !== 'real rows') {
+        const batches = new BatchIterator(await fit(real, { method, ...options }), {
+          totalRecords: real.rows,
+        })
+        made = [...batches].flatMap(({ records }) => /** @type {object[]} */ (records))
+      }
       const { overall, privacy, utility } = evaluate(real, made, { holdout: held, target, seed })
       const out = method === 'real rows' ? evaluate(held, real) : evaluate(held, made)
       const figures = [

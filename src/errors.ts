@@ -120,6 +120,8 @@ export class FileError extends MillraceError {}
  *
  * - `ERR_MILLRACE_READER_IN_USE`: a reader is read twice, or as a stream and borrowed.
  * - `ERR_MILLRACE_READER_DESTROYED`: a reader was destroyed while its borrowed chunks were iterated over.
+ * - `ERR_MILLRACE_NOT_FITTED`: a generator of records has no model yet: `fit()` or `load()` one.
+ * - `ERR_MILLRACE_GENERATOR`: a generator of the user's own gave no array of records, or a promise to a loop that cannot wait.
  * - `ERR_MILLRACE_POOL`: a buffer was put that is not out (check mode of a `BufferPool`).
  */
 export class StateError extends MillraceError {}

@@ -17,6 +17,7 @@ const lastLines: Record<string, string> = {
   'property-test.js': 'the laws hold',
   's3-verify.js': '8 of 8 objects verified, 1 mix-up found',
   'lz4-codec.js': '20 blocks, 2 times smaller',
+  'synthetic-records.js': '1000 of 1000 are heavy gentoos',
   'fio-like.js': '6 files written, read and verified',
 }
 

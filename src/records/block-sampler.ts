@@ -127,7 +127,7 @@ export class BlockSampler {
     const done: number[] = []
     for (const sampler of this.#samplers) {
       const { column } = sampler
-      this.#random.fill(this.#buffer, rows)
+      this.#random.fillWords(this.#buffer, rows)
       sampler.draw(this.#candidates, this.#buffer, rows)
       this.#drawWords(column, rows)
       done.push(column)
@@ -146,7 +146,7 @@ export class BlockSampler {
 
   #drawWords(column: number, rows: number): void {
     if (this.codecs[column]!.isExact) return
-    this.#random.fill(this.#candidateWords[column]!, rows)
+    this.#random.fillWords(this.#candidateWords[column]!, rows)
   }
 
   /** Moves the rows that meet a constraint together, in all columns that are drawn so far. */

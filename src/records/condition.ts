@@ -79,7 +79,7 @@ export function parseConditions(conditions: Conditions, columns: readonly string
       checked({
         column,
         operator: checkOperator(operator, column),
-        operand: operand as Value,
+        operand: operand,
         isText: false,
       }),
     )

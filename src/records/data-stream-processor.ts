@@ -89,7 +89,7 @@ export class DataStreamProcessor {
       index += batch.length
       return numbered
     }
-    return chain([...steps, number] as never, { highWaterMark: 1 }) as unknown as Duplex
+    return chain([...steps, number] as never, { highWaterMark: 1 })
   }
 }
 
@@ -98,12 +98,12 @@ function stepOf(transformer: Transformer): (records: readonly Row[]) => MaybePro
   if (typeof transformer === 'object' && transformer !== null) {
     if ('map' in transformer) {
       const { map } = checkMethods('transformers', transformer, ['map'])
-      return (records) => Promise.all(records.map((record) => map(record)))
+      return (records) => Promise.all(records.map(async (record) => map(record)))
     }
     if ('filter' in transformer) {
       const { filter } = checkMethods('transformers', transformer, ['filter'])
       return async (records) => {
-        const kept = await Promise.all(records.map((record) => filter(record)))
+        const kept = await Promise.all(records.map(async (record) => filter(record)))
         return records.filter((_, i) => kept[i])
       }
     }

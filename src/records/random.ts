@@ -34,12 +34,12 @@ export class BlockRandom {
     this.#counter = 1
     this.#at = BUFFER_WORDS
     // the first words of near states are alike
-    this.fill(this.#buffer, 12)
+    this.fillWords(this.#buffer, 12)
     return this
   }
 
   /** Writes `count` words of 32 bits. */
-  fill(words: Uint32Array, count: number): void {
+  fillWords(words: Uint32Array, count: number): void {
     let a = this.#a
     let b = this.#b
     let c = this.#c
@@ -61,7 +61,7 @@ export class BlockRandom {
   /** One word, from 0 to 2^32 - 1. */
   next(): number {
     if (this.#at === BUFFER_WORDS) {
-      this.fill(this.#buffer, BUFFER_WORDS)
+      this.fillWords(this.#buffer, BUFFER_WORDS)
       this.#at = 0
     }
     return this.#buffer[this.#at++]!

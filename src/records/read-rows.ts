@@ -3,7 +3,7 @@ import { TableError, describe } from '../errors.ts'
 import { ChunkedReader } from '../framing/index.ts'
 import { readJson } from '../json/index.ts'
 import type { RecordBatch } from '../flow/index.ts'
-import type { Row, Value } from './schema.ts'
+import type { Value } from './schema.ts'
 
 /** Where a table comes from: a path, bytes, or records. */
 export type TableSource =

@@ -133,7 +133,7 @@ export class StreamingGenerator implements RecordGenerator {
 
   /** A stream of all its records, with the options of this generator unless told otherwise. See {@link RecordStream}. */
   stream(options: RecordStreamOptions = {}): RecordStream {
-    const { generator, onChunk, onError, onComplete, ...own } = this.#options
+    const { generator, onChunk: _, onError: _error, onComplete: _complete, ...own } = this.#options
     const source = generator ?? this.#fitted().toJSON()
     return new RecordStream(source, {
       ...own,

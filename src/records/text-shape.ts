@@ -42,9 +42,9 @@ export class TextMaker {
   readonly #digits: readonly string[]
 
   constructor({ capitals, letters, digits }: CharacterPool) {
-    this.#capitals = [...capitals]
-    this.#letters = [...letters]
-    this.#digits = [...digits]
+    this.#capitals = Array.from(capitals)
+    this.#letters = Array.from(letters)
+    this.#digits = Array.from(digits)
   }
 
   make(shape: string, word: number): string {

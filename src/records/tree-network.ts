@@ -36,7 +36,7 @@ export function orderColumns(columns: readonly TreeColumn[]): number[] {
     if (order.length === 0) score.fill(0)
     order.push(best)
     left.delete(best)
-    for (const i of left) score[i]! = Math.max(score[i]!, information[best]![i]!)
+    for (const i of left) score[i] = Math.max(score[i]!, information[best]![i]!)
   }
   return order
 }

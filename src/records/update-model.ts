@@ -1,6 +1,6 @@
 import { ModelError } from '../errors.ts'
 import { checkNumber } from '../options.ts'
-import { BLOCK_RECORDS, BlockSampler } from './block-sampler.ts'
+import { BlockSampler } from './block-sampler.ts'
 import { ColumnCodec, type ColumnModel } from './column-codec.ts'
 import { correlate, scoresOf, type Copula } from './copula.ts'
 import { MAX_GROUPS, type TreeNode } from './grow-tree.ts'
@@ -99,7 +99,7 @@ const isLearntColumn = ({ coding }: ColumnModel) => coding === 'levels' || codin
 
 /** The rows with the columns of the model, whatever their bounds. */
 function tableOf(data: ModelData, rows: Table | Iterable<object>): Table {
-  const columns = data.schema.columns.map(({ min: _, max: _max, ...column }): ColumnSchema =>
+  const columns = data.schema.columns.map(({ min: _min, max: _max, ...column }): ColumnSchema =>
     column.kind === 'constant' ? { ...column, kind: 'category' } : column,
   )
   const schema = { ...data.schema, columns }
@@ -154,7 +154,7 @@ function growColumn(model: ColumnModel, values: readonly Value[], scale: Scale):
       const units = value === null ? undefined : codec.toUnits(value)
       if (units === undefined) continue
       if (units < bins[0]![0]!) bins[0]!.unshift(units)
-      if (units > bins.at(-1)!.at(-1)!) bins.at(-1)!.push(units)
+      if (units > bins.at(-1).at(-1)) bins.at(-1).push(units)
     }
     return { model: { ...model, nullable, bins }, moved, isOrdered }
   }

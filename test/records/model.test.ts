@@ -36,11 +36,11 @@ for (const [at, method] of METHODS.entries()) {
         const present = real.filter((value) => value !== null)
         const types = new Set(present.map((value) => typeof value))
         const [min, max] = present.reduce<[(typeof present)[0], (typeof present)[0]]>(
-          ([low, high], value) => [value! < low! ? value : low, value! > high! ? value : high],
+          ([low, high], value) => [value < low ? value : low, value > high ? value : high],
           [present[0]!, present[0]!],
         )
         const isWithin = synthetic.every(
-          (value) => value === null || (types.has(typeof value) && value >= min! && value <= max!),
+          (value) => value === null || (types.has(typeof value) && value >= min && value <= max),
         )
         t.ok(isWithin, `${name} is of the types and bounds of the rows`)
       }

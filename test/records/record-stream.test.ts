@@ -73,7 +73,7 @@ t.test(
             | Row
             | RecordBatch<Row>
           )[]
-          const records = made.flatMap((one) => (RecordBatch.is(one) ? one.records : [one])) as Row[]
+          const records = made.flatMap<unknown>((one) => (RecordBatch.is(one) ? one.records : [one]))
           t.strictSame(records, whole.slice(skip))
           for (const one of made.slice(0, -1)) if (RecordBatch.is(one)) t.equal(one.length, batchSize)
         },
@@ -341,7 +341,7 @@ t.test('sampleTask: makes what it is asked for, of the model that it was given',
     ],
     { workerData: { ...workerData, format: 'ndjson' } },
   )
-  t.equal(String(lines), `${JSON.stringify(whole[0])}\n${JSON.stringify(whole[5])}\n`)
+  t.equal((lines as Buffer).toString(), `${JSON.stringify(whole[0])}\n${JSON.stringify(whole[5])}\n`)
 })
 
 t.test('StreamingGenerator: fit, load, generate on, and count it all', async (t) => {
