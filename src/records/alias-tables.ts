@@ -48,12 +48,13 @@ export class AliasTables {
     for (const [i, share] of scaled.entries()) (share < 1 ? small : large).push(i)
     while (small.length > 0 && large.length > 0) {
       const less = small.pop()!
-      const more = large.at(-1)
+      const more = large[large.length - 1]!
       this.share[at + less] = scaled[less]!
       this.code[at + less] = codes[less]!
       this.other[at + less] = codes[more]!
-      scaled[more] = scaled[more]! + scaled[less]! - 1
-      if (scaled[more] < 1) small.push(large.pop()!)
+      const left = scaled[more]! + scaled[less]! - 1
+      scaled[more] = left
+      if (left < 1) small.push(large.pop()!)
     }
     for (const i of [...small, ...large]) {
       this.share[at + i] = 1

@@ -193,7 +193,8 @@ export class ColumnCodec {
     if (this.model.coding === 'levels') return this.#index.get(value) ?? -1
     if (this.model.coding !== 'range') return -1
     const units = this.toUnits(value)
-    if (units === undefined || !(units >= this.#knots[0]! && units <= this.#ends.at(-1))) return -1
+    if (units === undefined || !(units >= this.#knots[0]! && units <= this.#ends[this.#ends.length - 1]!))
+      return -1
     return this.binOf(units)
   }
 

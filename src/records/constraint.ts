@@ -162,7 +162,7 @@ function testOf({ column, operator, operand, isText }: Clause, codec: ColumnCode
     }
     return key
   })
-  const [first, last] = [points[0]!, points.at(-1)]
+  const [first, last] = [points[0]!, points[points.length - 1]!]
   const compare = (meets: (key: Key) => boolean) => plain((key) => key !== null && meets(key), points)
   // a text and a number are neither more nor less than each other
   const ordered = (meets: (key: Key) => boolean) =>

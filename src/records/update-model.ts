@@ -150,11 +150,12 @@ function growColumn(model: ColumnModel, values: readonly Value[], scale: Scale):
   }
   if (model.coding === 'range') {
     const bins = model.bins.map((bin) => [...bin])
+    const [low, high] = [bins[0]!, bins[bins.length - 1]!]
     for (const value of values) {
       const units = value === null ? undefined : codec.toUnits(value)
       if (units === undefined) continue
-      if (units < bins[0]![0]!) bins[0]!.unshift(units)
-      if (units > bins.at(-1).at(-1)) bins.at(-1).push(units)
+      if (units < low[0]!) low.unshift(units)
+      if (units > high[high.length - 1]!) high.push(units)
     }
     return { model: { ...model, nullable, bins }, moved, isOrdered }
   }

@@ -82,7 +82,7 @@ function conditionOf(name: (typeof columns)[number]): fc.Arbitrary<ColumnConditi
     value.map((lte) => ({ lte })),
     list.map((values) => ({ in: values })),
     list.map((values) => ({ notIn: values })),
-    pair.map((between): ColumnCondition => ({ between })),
+    pair.map((ends): ColumnCondition => ({ between: [ends[0]!, ends[1]!] })),
     fc.constant({ notNull: true as const }),
     ...(name === 'income' || name === 'since' || name === 'children'
       ? [fc.constant({ isNull: true as const })]
