@@ -5,13 +5,13 @@ import type { ColumnKind, ColumnSchema, Value } from './schema.ts'
 import { TextMaker, poolOf, shapeOf, type CharacterPool } from './text-shape.ts'
 
 /** Different values up to which each is a level of its own, and beyond which numbers and dates are cut into as many bins. */
-export const MAX_LEVELS = 256
+const MAX_LEVELS = 256
 /** Values that are kept of a bin: what is drawn lies on the straight lines between them. */
 const KNOTS = 16
 /** Shapes that are kept of a column of free text. */
 const MAX_SHAPES = 256
 /** Codes are 16 bits. */
-export const MAX_CODES = 65_000
+const MAX_CODES = 65_000
 
 /**
  * What a model knows of the values of a column. Each value has a code, a small whole number; null is the last one.

@@ -16,6 +16,7 @@ export const OPERATORS = [
   'isNull',
   'notNull',
 ] as const
+/** What a condition asks: see {@link ColumnCondition}. */
 export type Operator = (typeof OPERATORS)[number]
 
 type Scalar = Exclude<Value, null>

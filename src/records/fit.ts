@@ -34,7 +34,7 @@ export interface FitOptions extends TableReadOptions {
 /** Parents of a column unless told otherwise. With 5, held-out fidelity is within 0.004 of real rows, and no parent more adds to it. */
 export const DEFAULT_MAX_PARENTS = 5
 /** Bounds of the rows that a leaf has unless told otherwise. */
-export const MIN_CELL_COUNTS = [10, 100] as const
+const MIN_CELL_COUNTS = [10, 100] as const
 
 /**
  * Takes a table, or whatever one can be read from, and gives a model that makes records like its rows.

@@ -1,13 +1,13 @@
 export { BatchIterator, type BatchIteratorOptions } from './batch-iterator.ts'
-export { type DrawOptions } from './block-sampler.ts'
+export { DEFAULT_MIN_ACCEPTANCE, type DrawOptions } from './block-sampler.ts'
 export { type ColumnCondition, type Conditions, type Operator } from './condition.ts'
 export {
   DataStreamProcessor,
   type DataStreamProcessorOptions,
   type Transformer,
 } from './data-stream-processor.ts'
-export { fit, type FitOptions } from './fit.ts'
-export { BatchQueue, generateToQueue, type BatchSink } from './generate-to-queue.ts'
+export { DEFAULT_MAX_PARENTS, fit, type FitOptions } from './fit.ts'
+export { BatchQueue, DEFAULT_QUEUE_BATCHES, generateToQueue, type BatchSink } from './generate-to-queue.ts'
 export { type IdSpec } from './id-maker.ts'
 export { type Method, type ModelData } from './model-data.ts'
 export { Model } from './model.ts'

@@ -120,6 +120,6 @@ export class Model {
 }
 
 /** Checks what decides the records before anything is made. */
-export function checkDraw({ minAcceptance }: DrawOptions): void {
+function checkDraw({ minAcceptance }: DrawOptions): void {
   if (minAcceptance !== undefined) checkNumber('minAcceptance', minAcceptance, 1e-9, 1)
 }

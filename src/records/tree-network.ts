@@ -25,7 +25,7 @@ export function learnTreeNetwork(columns: readonly TreeColumn[], limits: TreeLim
 }
 
 /** The column that tells most of all others first, then always the one of which those that are there tell most. */
-export function orderColumns(columns: readonly TreeColumn[]): number[] {
+function orderColumns(columns: readonly TreeColumn[]): number[] {
   const information = mutualInformation(columns)
   const left = new Set(columns.keys())
   const order: number[] = []
