@@ -69,8 +69,8 @@ export interface RecordStreamStats extends StreamStats {
   readonly batchesOut: number
 }
 
-/** Blocks that a worker makes at once: 1 MB of text or so. */
-const TASK_BLOCKS = 4
+/** Blocks that a worker makes at once: some 300 KB of text. */
+const TASK_BLOCKS = 1
 /** Batches a second at most where a rate is asked for, so that records do not come in lumps. */
 const RATE_STEPS = 20
 
@@ -81,7 +81,7 @@ const HANDLER = new URL(`./sample.worker${extname(import.meta.url)}`, import.met
  *
  * @remarks
  * Record `i` follows from the model, the seed, the conditions and `i`: not from `batchSize`, `workers`, or where the stream began.
- * Memory: one batch and what waits for the reader; with workers four tasks of 4096 records each.
+ * Memory: one batch and what waits for the reader; with workers four tasks of 1024 records for each.
  *
  * @throws {@link OptionError} and {@link ConditionError} before the first record, and {@link ConditionError} when conditions turn
  * out to be too rare, after all records before.
