@@ -155,7 +155,8 @@ export class ContainerParser {
     this.#at = this.#chunk.length
     const before = this.#offset - bytes.length
     // a marker that begins at `from` or later may be new
-    for (let from = MARKER_AT; ;) {
+    let from = MARKER_AT
+    for (;;) {
       const found = bytes.indexOf(MARKER, from)
       const start = found - MARKER_AT
       if (found === -1) {
