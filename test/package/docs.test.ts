@@ -3,12 +3,15 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, relative } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import ts from 'typescript'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
+
+/** What the examples of the http room show it with. */
+const HTTP_PEERS = ['@msgpack/msgpack', 'fastify', 'protobufjs']
 
 interface Example {
   readonly name: string
@@ -41,7 +44,15 @@ t.test('every example in the documentation runs', { jobs: 2, timeout: 120_000 },
   writeFileSync(join(folder, 'package.json'), '{ "private": true }')
   mkdirSync(join(folder, 'node_modules'))
   symlinkSync(root, join(folder, 'node_modules/millrace'))
-  for (const name of ['fast-check', 'stream-chain', 'stream-json', 'piscina', 'vega-datasets']) {
+  for (const name of [
+    'fast-check',
+    'stream-chain',
+    'stream-json',
+    'piscina',
+    'vega-datasets',
+    ...HTTP_PEERS,
+  ]) {
+    mkdirSync(dirname(join(folder, 'node_modules', name)), { recursive: true })
     symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name))
   }
   const files = [...sources('src', '.ts'), join(root, 'README.md'), ...sources('docs', '.md')]
