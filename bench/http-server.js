@@ -27,14 +27,36 @@ function* batches(count) {
     yield Array.from({ length: Math.min(100, count - id) }, (_, i) => record(id + i))
 }
 
+/** The same over a source that never waits. @param {Iterable<object>} rows */
+function* textAtOnce(rows) {
+  let chunk = ''
+  let separator = '['
+  for (const row of rows) {
+    chunk += separator + JSON.stringify(row)
+    separator = ','
+    if (chunk.length >= 32_768) {
+      yield chunk
+      chunk = ''
+    }
+  }
+  yield `${chunk}]`
+}
+
 /** @param {number} count */
 const all = (count) => Array.from({ length: count }, (_, id) => record(id))
 
 /** @param {number} count */
-function* text(count) {
-  let chunk = '['
-  for (let id = 0; id < count; id++) {
-    chunk += (id === 0 ? '' : ',') + JSON.stringify(record(id))
+function* recordsAtOnce(count) {
+  for (let id = 0; id < count; id++) yield record(id)
+}
+
+/** What one writes by hand. @param {AsyncIterable<object>} rows */
+async function* text(rows) {
+  let chunk = ''
+  let separator = '['
+  for await (const row of rows) {
+    chunk += separator + JSON.stringify(row)
+    separator = ','
     if (chunk.length >= 32_768) {
       yield chunk
       chunk = ''
@@ -54,6 +76,11 @@ const ways = {
     const { Streamer } = await import('millrace/http')
     const streamer = new Streamer()
     return (count, response) => streamer.stream(records(count)).sendTo(response)
+  },
+  async sync() {
+    const { Streamer } = await import('millrace/http')
+    const streamer = new Streamer()
+    return (count, response) => streamer.stream(recordsAtOnce(count)).sendTo(response)
   },
   async readable() {
     const { Streamer } = await import('millrace/http')
@@ -100,7 +127,11 @@ async function fastifyServer(name) {
     if (name === 'fastify-streamer')
       return /** @type {any} */ (reply).sendStream(streamer.stream(records(count)))
     reply.type('application/json')
-    return reply.send(Readable.from(text(count), { objectMode: false }))
+    return reply.send(
+      Readable.from(name === 'fastify-readable' ? text(records(count)) : textAtOnce(recordsAtOnce(count)), {
+        objectMode: false,
+      }),
+    )
   })
   await app.listen({ port: 0, host: '127.0.0.1' })
   return /** @type {import('node:net').AddressInfo} */ (app.server.address()).port

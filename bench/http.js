@@ -104,11 +104,13 @@ const large = (name, way, clients, what, ours = false) => ({
 const ways = [
   ['Streamer, array in batches', 'batch', true],
   ['Streamer, async generator', 'items'],
+  ['Streamer, generator', 'sync'],
   ['Streamer, Readable of objects', 'readable'],
   ['Streamer by Fastify, async generator', 'fastify-streamer'],
   ['node:http, whole JSON.stringify', 'whole'],
   ['Fastify, whole', 'fastify'],
-  ['Fastify, hand-made Readable', 'fastify-readable'],
+  ['Fastify, hand-made Readable, async generator', 'fastify-readable'],
+  ['Fastify, hand-made Readable, generator', 'fastify-readable-sync'],
   ['json-stream-stringify', 'json-stream-stringify'],
   ['JSONStream.stringify', 'jsonstream'],
 ]

@@ -1,5 +1,5 @@
 import { OutgoingMessage, type IncomingMessage, type ServerResponse } from 'node:http'
-import { constants, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2'
+import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
 import type { BufferLender } from '../flow/index.ts'
 import type { ResponseHeaders, ResponseSink, SinkListener } from './response-sink.ts'
 
@@ -8,6 +8,9 @@ export type NodeRequest = IncomingMessage | Http2ServerRequest
 
 /** A response of `node:http`, `node:http2` or of what is built on them, such as Express. */
 export type NodeResponse = ServerResponse | Http2ServerResponse
+
+/** `NGHTTP2_INTERNAL_ERROR`, without loading `node:http2`. */
+const INTERNAL_ERROR = 2
 
 /** Bytes that one UTF-16 unit can take in UTF-8. */
 const MAX_BYTES_PER_UNIT = 3
@@ -76,7 +79,7 @@ export class NodeSink implements ResponseSink {
   fail(): void {
     const response = this.#response
     const end = () => {
-      if ('stream' in response && response.stream) response.stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+      if ('stream' in response && response.stream) response.stream.close(INTERNAL_ERROR)
       // before HTTP/1.1 the end of the connection is the end of the body: only a reset says that it is none, though
       // it may take with it what is still on its way
       else if (response.req.httpVersionMinor === 0) response.socket?.resetAndDestroy()

@@ -1,5 +1,4 @@
 import { Readable, pipeline } from 'node:stream'
-import { parse } from 'csv-parse'
 import { HttpError, OptionError } from '../errors.ts'
 import { readJson } from '../json/index.ts'
 import { FrameSplitter, findDelimited, findMessagePack } from './frame-splitter.ts'
@@ -114,6 +113,8 @@ async function* decodeJson(
 }
 
 async function* decodeCsv(bytes: AsyncIterable<Uint8Array>, contentType: string, maxRecordBytes: number) {
+  // when it is needed: whoever imports the package for something else should not wait for it
+  const { parse } = await import('csv-parse')
   const parser = parse({
     columns: !contentType.includes('header=absent'),
     max_record_size: maxRecordBytes,

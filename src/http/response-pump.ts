@@ -234,7 +234,7 @@ export class ResponsePump<T, U> implements SinkListener {
       const data = encoding.encode(piece as readonly never[], index)
       this.#unitsPerRecord = Math.max(1, sizeOf(data) / piece.length)
       return { data: { data, records: piece.length } }
-    } catch (error) {
+    } catch {
       // one by one, for what stands before the record that cannot be written
       const joiner = new ChunkJoiner({ separator: encoding.separator ?? '', encode: () => '' })
       for (const [i, record] of piece.entries()) {
@@ -249,7 +249,7 @@ export class ResponsePump<T, U> implements SinkListener {
             : { data: joiner.take(), fault: { error: fault } }
         }
       }
-      return { fault: { error } }
+      return { data: joiner.take() }
     }
   }
 

@@ -120,13 +120,19 @@ t.test(
     t.match((await collect(respond('x', 'application/json'))).error, { code: 'ERR_MILLRACE_JSON_SYNTAX' })
     t.match((await collect(respond('', 'application/vnd.google.protobuf'))).error, OptionError)
     const { url } = await serve(t, (incoming, response) => {
-      if (incoming.url === '/odd') response.setHeader('content-encoding', 'lzw')
+      if (incoming.url === '/zstd') response.setHeader('content-encoding', 'zstd')
+      else if (incoming.url === '/odd') response.setHeader('content-encoding', 'lzw')
       else response.statusCode = 503
       response.setHeader('set-cookie', ['a=1', 'b=2'])
       response.setHeader('content-type', 'application/json')
       response.end('[1]')
     })
     t.match((await collect(request(`${url}/odd`))).error, { code: 'ERR_MILLRACE_HTTP_TYPE', actual: 'lzw' })
+    // not zstd at all, or nothing that could tell
+    t.ok((await collect(request(`${url}/zstd`))).error)
+    if (!('createZstdDecompress' in zlib)) {
+      t.match((await collect(request(`${url}/zstd`))).error, { code: 'ERR_MILLRACE_NODE_VERSION' })
+    }
     t.match((await collect(request(url))).error, { status: 503, body: '[1]' })
     const broken = new ReadableStream({ pull: (controller) => controller.error(new Error('gone')) })
     t.match((await collect(new Response(broken, { status: 500 }))).error, { status: 500, body: '' })

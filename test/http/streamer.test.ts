@@ -918,3 +918,28 @@ t.test(
     t.ok(Object.isFrozen(streamer.config))
   },
 )
+
+t.test('Streamer: a record that cannot be encoded fails the response behind all before it', async (t) => {
+  for (const bad of [0, 1, 57]) {
+    const items = Array.from({ length: 100 }, (_, i) => (i === bad ? 10n : i))
+    const sink = new PacedSink()
+    const report = await new Streamer<unknown>({ chunkThreshold: 1 }).stream(items).sendToSink(sink)
+    t.match(report, { outcome: 'failed', error: { code: 'ERR_MILLRACE_JSON_VALUE', index: bad } })
+    if (bad === 0) t.equal(sink.status, 500)
+    else t.same(JSON.parse(`${sink.body}]`), items.slice(0, bad))
+  }
+  // one that takes no more than one record at a time
+  const one = {
+    contentType: 'text/plain',
+    start: () => ({
+      separator: ' ',
+      encode: (records: readonly unknown[]) => {
+        if (records.length > 1) throw new Error('one at a time')
+        return String(records[0])
+      },
+    }),
+  }
+  const sink = new PacedSink()
+  await new Streamer<unknown>({ encoders: [one] }).stream([1, 2, 3]).sendToSink(sink)
+  t.equal(sink.body, '1 2 3')
+})
