@@ -923,7 +923,7 @@ t.test('Streamer: a record that cannot be encoded fails the response behind all 
   for (const bad of [0, 1, 57]) {
     const items = Array.from({ length: 100 }, (_, i) => (i === bad ? 10n : i))
     const sink = new PacedSink()
-    const report = await new Streamer<unknown>({ chunkThreshold: 1 }).stream(items).sendToSink(sink)
+    const report = await new Streamer({ chunkThreshold: 1 }).stream(items).sendToSink(sink)
     t.match(report, { outcome: 'failed', error: { code: 'ERR_MILLRACE_JSON_VALUE', index: bad } })
     if (bad === 0) t.equal(sink.status, 500)
     else t.same(JSON.parse(`${sink.body}]`), items.slice(0, bad))
@@ -940,6 +940,6 @@ t.test('Streamer: a record that cannot be encoded fails the response behind all 
     }),
   }
   const sink = new PacedSink()
-  await new Streamer<unknown>({ encoders: [one] }).stream([1, 2, 3]).sendToSink(sink)
+  await new Streamer({ encoders: [one] }).stream([1, 2, 3]).sendToSink(sink)
   t.equal(sink.body, '1 2 3')
 })
