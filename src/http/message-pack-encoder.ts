@@ -1,4 +1,4 @@
-import { loadPeer } from './load-peer.ts'
+import { loadPeer } from '../load-peer.ts'
 import type { RecordEncoder, RecordEncoding } from './record-encoder.ts'
 
 /** Media type of MessagePack. */
@@ -19,7 +19,7 @@ export const MESSAGE_PACK = 'application/vnd.msgpack'
  * ```
  */
 export async function messagePackEncoder(): Promise<RecordEncoder<unknown>> {
-  const { Encoder } = await loadPeer('@msgpack/msgpack', () => import('@msgpack/msgpack'))
+  const { Encoder } = await loadPeer('MessagePack', ['@msgpack/msgpack'], () => import('@msgpack/msgpack'))
   return {
     contentType: MESSAGE_PACK,
     aliases: ['application/msgpack', 'application/x-msgpack'],

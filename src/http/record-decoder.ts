@@ -3,7 +3,7 @@ import { HttpError, OptionError } from '../errors.ts'
 import { readJson } from '../json/index.ts'
 import { FrameSplitter, findDelimited, findMessagePack } from './frame-splitter.ts'
 import { TERMINATED } from './json-encoder.ts'
-import { loadPeer } from './load-peer.ts'
+import { loadPeer } from '../load-peer.ts'
 import { MESSAGE_PACK } from './message-pack-encoder.ts'
 import { mediaTypeOf } from './negotiate.ts'
 import { PROTOBUF, type ProtobufType } from './protobuf-encoder.ts'
@@ -125,7 +125,7 @@ async function* decodeCsv(bytes: AsyncIterable<Uint8Array>, contentType: string,
 }
 
 async function* decodeMessagePack(bytes: AsyncIterable<Uint8Array>, maxLength: number) {
-  const { decode } = await loadPeer('@msgpack/msgpack', () => import('@msgpack/msgpack'))
+  const { decode } = await loadPeer('MessagePack', ['@msgpack/msgpack'], () => import('@msgpack/msgpack'))
   yield* decodeFrames(bytes, new FrameSplitter(findMessagePack, maxLength), (value) => decode(value))
 }
 

@@ -14,7 +14,6 @@ import {
   receive,
   type RecordEncoder,
 } from '../../src/http/index.ts'
-import { loadPeer } from '../../src/http/load-peer.ts'
 import { anyCut } from '../../src/testing/any-cut.ts'
 import { jsonValue } from '../../src/testing/json-arbitraries.ts'
 
@@ -243,23 +242,6 @@ t.test('jsonEncoder: a serializer of one’s own is used, and what JSON cannot h
   t.throws(() => jsonEncoder({ stringify: 1 as never }), OptionError)
   t.throws(() => jsonSeqEncoder({ stringify: 1 as never }), OptionError)
   t.throws(() => ndjsonEncoder({ terminator: 1 as never }), OptionError)
-})
-
-t.test('loadPeer: says what to install, and only when that is the reason', async (t) => {
-  const missing = new Error("Cannot find package '@msgpack/msgpack' imported from here")
-  await t.rejects(
-    loadPeer('@msgpack/msgpack', async () => Promise.reject(missing)),
-    {
-      code: 'ERR_MILLRACE_MISSING_PEER',
-      message: /npm install @msgpack\/msgpack/,
-      cause: missing,
-    },
-  )
-  const other = new Error('a bug of its own')
-  await t.rejects(
-    loadPeer('@msgpack/msgpack', async () => Promise.reject(other)),
-    other,
-  )
 })
 
 t.test('ChunkJoiner: text and bytes may be mixed', async (t) => {
