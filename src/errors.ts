@@ -308,6 +308,27 @@ export class HttpError extends MillraceError {
     super(code, message, facts)
     if (status !== undefined) this.status = status
     if (body !== undefined) this.body = body
+/**
+ * A WebSocket, or a message on it, is not what it should be.
+ *
+ * - `ERR_MILLRACE_WEBSOCKET_REQUEST`: a client asks for something that is not served; it is told, and stays connected.
+ * - `ERR_MILLRACE_WEBSOCKET_CONNECT`: a server refuses the handshake; `status` is its answer.
+ * - `ERR_MILLRACE_WEBSOCKET_CLOSED`: the connection broke `attempts` times in a row; `actual` is the code of the last close.
+ * - `ERR_MILLRACE_WEBSOCKET_MESSAGE`: message `index` cannot be read or written.
+ */
+export class WebSocketError extends MillraceError {
+  /** Of the request that is wrong. */
+  declare readonly id?: string | number
+  /** Status of HTTP that a handshake was answered with. */
+  declare readonly status?: number
+
+  // oxlint-disable-next-line no-useless-constructor -- it says which facts there are
+  constructor(
+    code: string,
+    message: string,
+    facts: ErrorFacts & { readonly id?: string | number; readonly status?: number } = {},
+  ) {
+    super(code, message, facts)
   }
 }
 

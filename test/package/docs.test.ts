@@ -50,6 +50,7 @@ t.test('every example in the documentation runs', { jobs: 2, timeout: 230_000 },
     'stream-json',
     'piscina',
     'vega-datasets',
+    'ws',
     ...HTTP_PEERS,
   ]) {
     mkdirSync(dirname(join(folder, 'node_modules', name)), { recursive: true })

@@ -24,6 +24,7 @@ const ROOMS = [
   'codec',
   'records',
   'http',
+  'websocket',
   's3',
   'testing',
   'cli',
@@ -67,6 +68,7 @@ t.test('packages are imported only where their room owns them', async (t) => {
     '@msgpack/msgpack': ['http'],
     'csv-parse': ['records', 'http'],
     uplot: ['records'],
+    ws: ['websocket'],
     commander: ['cli'],
     'cli-progress': ['cli'],
   }
