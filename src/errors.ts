@@ -308,6 +308,9 @@ export class HttpError extends MillraceError {
     super(code, message, facts)
     if (status !== undefined) this.status = status
     if (body !== undefined) this.body = body
+  }
+}
+
 /**
  * A WebSocket, or a message on it, is not what it should be.
  *

@@ -6,7 +6,7 @@ import { sourceOf } from '../records/record-source.ts'
 import type { GenerateRequest } from './protocol.ts'
 
 /** Lines of JSON, and how many. */
-export interface Lines {
+interface Lines {
   readonly lines: Buffer
   readonly count: number
 }

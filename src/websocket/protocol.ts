@@ -23,7 +23,7 @@ export interface GenerateRequest {
 }
 
 /** `{ action: 'stats' | 'cancel', id }`. */
-export interface PlainRequest {
+interface PlainRequest {
   readonly action: 'stats' | 'cancel'
   readonly id: RequestId | undefined
 }
