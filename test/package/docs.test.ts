@@ -37,7 +37,7 @@ function sources(folder: string, ending: string): string[] {
     .map((entry) => join(entry.parentPath, entry.name))
 }
 
-t.test('every example in the documentation runs', { jobs: 2, timeout: 230_000 }, async (t) => {
+t.test('every example in the documentation runs', { jobs: 2, timeout: 580_000 }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'millrace-docs-'))
   t.teardown(() => import('node:fs').then(({ rmSync }) => rmSync(folder, { recursive: true })))
   // a folder that is a package by itself: whatever stands above it is none of its business
