@@ -137,7 +137,10 @@ export {
 export {
   createPool,
   offload,
+  offloadBorrowed,
   type Offload,
+  type OffloadBorrowedOptions,
+  type OffloadBorrowedResult,
   type OffloadContext,
   type OffloadHandler,
   type OffloadOptions,
@@ -253,6 +256,7 @@ export {
   type RecordGenerator,
   type RecordStreamOptions,
   type RecordStreamStats,
+  type RecordTransformer,
   type ReportOptions,
   type Row,
   type Schema,

@@ -4,7 +4,7 @@ export { type ColumnCondition, type Conditions, type Operator } from './conditio
 export {
   DataStreamProcessor,
   type DataStreamProcessorOptions,
-  type Transformer,
+  type RecordTransformer,
 } from './data-stream-processor.ts'
 export { DEFAULT_MAX_PARENTS, fit, type FitOptions } from './fit.ts'
 export { BatchQueue, DEFAULT_QUEUE_BATCHES, generateToQueue, type BatchSink } from './generate-to-queue.ts'
