@@ -570,7 +570,7 @@ t.test('records before a block that cannot be made come out of a task of several
   }
   // as many as are there on the average, so that it is up to chance which block has too few
   const sample = model.generate(20_000, { seed: 1 })
-  const share = (0.93 * sample.filter(({ age }) => Number(age) <= 20).length) / sample.length
+  const share = (0.998 * sample.filter(({ age }) => Number(age) <= 20).length) / sample.length
   let seed = 0
   let alone = await made(seed, {})
   while (seed < 50 && (alone.code === undefined || alone.rows.length === 0)) alone = await made(++seed, {})
