@@ -13,7 +13,8 @@ export { type Method, type ModelData } from './model-data.ts'
 export { Model } from './model.ts'
 export { type TableSource } from './read-rows.ts'
 export { type RecordGenerator } from './record-source.ts'
-export { RecordStream, type RecordStreamOptions, type RecordStreamStats } from './record-stream.ts'
+export { type RecordStreamOptions } from './record-stream-options.ts'
+export { RecordStream, type RecordStreamStats } from './record-stream.ts'
 export { type RecordFormat } from './record-writer.ts'
 export {
   parseSchema,

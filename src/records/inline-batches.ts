@@ -15,7 +15,7 @@ export async function* recordBatches(
     try {
       records = await source.records({ from, to })
     } catch (error) {
-      const made = takePartial<readonly Row[]>(error)
+      const made = takePartial(error) as readonly Row[] | undefined
       if (made !== undefined && made.length > 0) yield { records: made, count: made.length, index: from }
       throw error
     }
@@ -36,7 +36,7 @@ export async function* textBatches(
     try {
       yield { text: renderer.text(batch, format), count: batch.to - batch.from, index }
     } catch (error) {
-      const text = takePartial<Buffer>(error)
+      const text = takePartial(error) as Buffer | undefined
       if (text !== undefined && renderer.made > 0) yield { text, count: renderer.made, index }
       throw error
     }
@@ -48,8 +48,8 @@ function* batchesOf({ from, to }: RecordRange, batchSize: number): Generator<Rec
 }
 
 /** What was made before the error, which the error need not hold once that is delivered. */
-function takePartial<T>(error: unknown): T | undefined {
-  const { partial } = error as { partial?: T }
-  if (partial !== undefined) delete (error as { partial?: T }).partial
+function takePartial(error: unknown): unknown {
+  const { partial } = error as { partial?: unknown }
+  if (partial !== undefined) delete (error as { partial?: unknown }).partial
   return partial
 }

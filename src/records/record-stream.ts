@@ -1,78 +1,23 @@
 import { Readable, addAbortSignal } from 'node:stream'
 import { OptionError, asError } from '../errors.ts'
-import {
-  RecordBatch,
-  StatsCounter,
-  failAfterDelivery,
-  systemClock,
-  type Clock,
-  type StatsHooks,
-  type StreamStats,
-} from '../flow/index.ts'
-import {
-  checkBoolean,
-  checkChoice,
-  checkInteger,
-  checkLimit,
-  checkMethods,
-  checkNumber,
-  checkSignal,
-} from '../options.ts'
-import type { OffloadOptions } from '../workers/index.ts'
-import { BLOCK_RECORDS, type DrawOptions } from './block-sampler.ts'
+import { RecordBatch, StatsCounter, failAfterDelivery, type Clock, type StreamStats } from '../flow/index.ts'
+import { checkMethods } from '../options.ts'
+import type { DrawOptions } from './block-sampler.ts'
 import type { ModelData } from './model-data.ts'
 import { recordBatches, textBatches } from './inline-batches.ts'
 import { markedBatches } from './marked-batches.ts'
 import { TASK_RECORDS, offloadedBatches } from './offloaded-batches.ts'
 import type { Produced } from './produced.ts'
-import { framesOf, type RecordFormat } from './record-writer.ts'
 import { sourceOf, type RecordGenerator, type RecordSource } from './record-source.ts'
-import { Renderer } from './render.ts'
+import { planRecordStream, type RecordStreamOptions } from './record-stream-options.ts'
+import { framesOf } from './record-writer.ts'
+import { Renderer, type RecordRange } from './render.ts'
 import type { Row } from './schema.ts'
-
-/** Options of {@link RecordStream}. */
-export interface RecordStreamOptions extends DrawOptions, StatsHooks {
-  /** Records to make. @defaultValue Infinity */
-  readonly count?: number
-  /** Number of the first record: what comes is what would come after that many. @defaultValue 0 */
-  readonly skip?: number
-  /** Gives text in place of records: a line of JSON each, one JSON array, or CSV with a header line. */
-  readonly format?: RecordFormat
-  /** Gives {@link RecordBatch}es in place of single records. @defaultValue false */
-  readonly batches?: boolean
-  /** Records of a batch, or of a chunk of text; the last may have fewer. Records do not depend on it. @defaultValue 1024 */
-  readonly batchSize?: number
-  /** Batches to make at most. @defaultValue Infinity */
-  readonly maxBatches?: number
-  /** Pause after each batch, in milliseconds. @defaultValue 0 */
-  readonly delayBetweenBatches?: number
-  /** Records a second at most. @defaultValue Infinity */
-  readonly rate?: number
-  /** Adds to each record `_generated_at` (ISO 8601) and `_batch_id` (`batch-001`). The clock makes records differ from run to run. @defaultValue false */
-  readonly includeMetadata?: boolean
-  /**
-   * Threads that make records, with the same result; 0 makes them in this one. Text gains by it; objects cost more to hand over
-   * than to make.
-   *
-   * @defaultValue 0
-   */
-  readonly workers?: number
-  /** A pool to share, see `createPool`; it decides the number of threads. */
-  readonly pool?: Exclude<OffloadOptions['pool'], undefined>
-  /** For `rate`, pauses and metadata. @defaultValue the clock of the machine */
-  readonly clock?: Clock
-  readonly signal?: AbortSignal
-  /** Records, batches, or bytes of text to make ahead of the reader. @defaultValue 16 records, 2 batches, or 1 MiB */
-  readonly highWaterMark?: number
-}
 
 /** Counters of a stream of records. */
 export interface RecordStreamStats extends StreamStats {
   readonly batchesOut: number
 }
-
-/** Batches a second at most where a rate is asked for, so that records do not come in lumps. */
-const RATE_STEPS = 20
 
 /**
  * A stream of synthetic records: single ones, batches, or text. Made by {@link Model.stream}, or of a generator of your own.
@@ -111,7 +56,7 @@ export class RecordStream extends Readable {
   /** Aborted when no more is to be made, too. */
   readonly #stopping = new AbortController()
   readonly #batchSize: number
-  readonly #end: number
+  readonly #range: RecordRange
   #chunks: AsyncGenerator<Produced> | undefined
   /** Single records that wait for room. */
   #held: readonly Row[] = []
@@ -120,48 +65,13 @@ export class RecordStream extends Readable {
   #names: readonly string[] | undefined
 
   constructor(source: ModelData | RecordGenerator, options: RecordStreamOptions = {}) {
-    const {
-      count = Infinity,
-      skip = 0,
-      batchSize = BLOCK_RECORDS,
-      maxBatches = Infinity,
-      format,
-      batches = false,
-    } = options
-    const {
-      delayBetweenBatches = 0,
-      rate = Infinity,
-      includeMetadata = false,
-      workers = 0,
-      clock = systemClock,
-    } = options
-    const { minAcceptance, signal, highWaterMark } = options
-    if (format !== undefined) checkChoice('format', format, ['ndjson', 'json', 'csv'])
-    checkBoolean('batches', batches)
-    checkLimit('count', count, 0)
-    checkInteger('skip', skip)
-    checkInteger('batchSize', batchSize, 1, MAX_BATCH)
-    checkLimit('maxBatches', maxBatches, 0)
-    checkNumber('delayBetweenBatches', delayBetweenBatches, 0)
-    if (rate !== Infinity) checkNumber('rate', rate, Number.MIN_VALUE)
-    if (minAcceptance !== undefined) checkNumber('minAcceptance', minAcceptance, 1e-9, 1)
-    checkBoolean('includeMetadata', includeMetadata)
-    checkInteger('workers', workers)
-    checkMethods('clock', clock, ['now', 'sleep'])
-    checkSignal('signal', signal)
-    if (highWaterMark !== undefined) checkInteger('highWaterMark', highWaterMark)
-    if (format !== undefined && batches)
-      throw new OptionError('batches', batches, `false with format '${format}'`)
-    const byDefault = format === undefined ? (batches ? 2 : 16) : 1 << 20
-    super({ objectMode: format === undefined, highWaterMark: highWaterMark ?? byDefault })
+    const { format, signal } = options
+    const { skip, end, batchSize, clock, highWaterMark } = planRecordStream(options)
+    super({ objectMode: format === undefined, highWaterMark })
     this.#options = options
+    this.#range = { from: skip, to: end }
+    this.#batchSize = batchSize
     this.#clock = clock
-    // few at a time where they come slowly; what follows from a number of batches is not touched
-    this.#batchSize =
-      rate === Infinity || maxBatches !== Infinity
-        ? batchSize
-        : Math.max(1, Math.min(batchSize, Math.ceil(rate / RATE_STEPS)))
-    this.#end = Math.min(skip + count, skip + maxBatches * batchSize)
     this.#counter = new StatsCounter('RecordStream', options)
     if ('generate' in source) {
       checkMethods('generator', source, ['generate'])
@@ -252,14 +162,14 @@ export class RecordStream extends Readable {
   async *#produce(): AsyncGenerator<Produced> {
     const { format, delayBetweenBatches = 0, rate = Infinity } = this.#options
     const startedAt = this.#clock.now()
-    const { skip = 0 } = this.#options
+    const { from, to } = this.#range
     let made = 0
     for await (const batch of this.#batches()) {
       if (this.#stopping.signal.aborted) break
       const isFirst = made === 0
       if (isFirst && format !== undefined) {
         const head = framesOf(format, this.#names ?? []).head
-        if (head !== '') yield { text: Buffer.from(head), count: 0, index: skip }
+        if (head !== '') yield { text: Buffer.from(head), count: 0, index: from }
       }
       if (made > 0 && delayBetweenBatches > 0) await this.#pause(delayBetweenBatches)
       if (rate !== Infinity) await this.#pause(startedAt + (made * 1000) / rate - this.#clock.now())
@@ -270,7 +180,7 @@ export class RecordStream extends Readable {
     if (format === undefined) return
     const { tail, tailIfEmpty } = framesOf(format, this.#names ?? [])
     const last = made === 0 ? tailIfEmpty : tail
-    if (last !== '') yield { text: Buffer.from(last), count: 0, index: this.#end }
+    if (last !== '') yield { text: Buffer.from(last), count: 0, index: to }
   }
 
   async #pause(ms: number): Promise<void> {
@@ -283,8 +193,8 @@ export class RecordStream extends Readable {
   }
 
   #batches(): AsyncGenerator<Produced> {
-    const { format, workers = 0, pool, includeMetadata = false, skip = 0 } = this.#options
-    const range = { from: skip, to: this.#end }
+    const { format, workers = 0, pool, includeMetadata = false } = this.#options
+    const range = this.#range
     const isMarked = includeMetadata || this.#renderer === undefined
     const made = isMarked ? undefined : format
     let batches
@@ -305,9 +215,6 @@ export class RecordStream extends Readable {
     })
   }
 }
-
-/** Records that a batch may have: more would be made before the first is read. */
-const MAX_BATCH = 1_000_000
 
 function drawOf({ seed, conditions, minAcceptance }: DrawOptions): DrawOptions {
   return {

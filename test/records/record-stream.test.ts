@@ -582,7 +582,11 @@ t.test('records before a block that cannot be made come out of a task of several
   t.same(await made(seed, { pool, batchSize: 1000 }), alone)
   for (const more of [{ pool }, { batchSize: 4096 }, { batchSize: 4096, includeMetadata: true }]) {
     const stream = model.stream({
-      ...{ count: 4096, seed, conditions: { age: { lte: 20 } }, minAcceptance: share, format: 'ndjson' },
+      count: 4096,
+      seed,
+      conditions: { age: { lte: 20 } },
+      minAcceptance: share,
+      format: 'ndjson',
       ...more,
     })
     let lines = ''
