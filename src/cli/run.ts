@@ -21,7 +21,7 @@ export type JobInput = Pick<Input, 'content' | 'stop' | 'size' | 'bytesRead'>
 /** One verb's work: bytes from `input` through `stage` to `output`; or from a `stage` that has them by itself, until it is stopped. */
 export interface Job {
   readonly input: JobInput | { readonly size: undefined; readonly bytesRead: number; stop(): void }
-  readonly stage: Readable & { stats(): StreamStats }
+  readonly stage: Readable & { stats(): StreamStats; free?(chunk: Buffer): void }
   readonly output: Output
   /** What a run with the same result needs. */
   readonly seed?: number | string
@@ -53,10 +53,12 @@ export async function run(job: Job, options: CommonOptions): Promise<number> {
     )
   stage.on('error', () => {}) // told by the loop below
   if (content) content.pipe(stage as unknown as Duplex)
+  const free = output.keepsChunks ? undefined : stage.free
   try {
     for await (const chunk of stage as AsyncIterable<Buffer>) {
       if (sinkError !== undefined) break
-      if (!output.stream.write(chunk)) await writable(output)
+      const written = free && (() => free.call(stage, chunk))
+      if (!output.stream.write(chunk, written)) await writable(output)
     }
   } catch (error) {
     stageError = error

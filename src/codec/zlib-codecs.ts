@@ -2,6 +2,7 @@ import zlib from 'node:zlib'
 import { CodecError, MillraceError, NodeVersionError, OptionError, asError } from '../errors.ts'
 import { checkInteger } from '../options.ts'
 import type { BlockCodec } from './block-codec.ts'
+import { ownMemory } from './own-memory.ts'
 
 /** Codecs that need no package. */
 export type CodecName = 'deflate' | 'brotli' | 'zstd' | 'store'
@@ -30,7 +31,7 @@ type ZlibCall = (
 /** One call of zlib, which runs in libuv's pool. */
 export function callZlib(call: ZlibCall, bytes: Buffer, options: object): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    call(bytes, options, (error, result) => (error ? reject(error) : resolve(result)))
+    call(bytes, options, (error, result) => (error ? reject(error) : resolve(ownMemory(result))))
   })
 }
 

@@ -103,7 +103,8 @@ t.test(
     const strict = await millrace(['decode', at('damaged.mrz'), '-o', at('strict')])
     t.match(strict, {
       status: 3,
-      stderr: /block \d+ at byte \d+ \(raw byte \d+\) is damaged[^]*what was written before is in/,
+      stderr:
+        /block \d+ at byte \d+ \(raw byte \d+\) (is damaged|unpacks to more)[^]*what was written before is in/,
     })
     t.notOk(existsSync(at('strict')))
     const recovered = await millrace(['decode', '--recover', at('damaged.mrz'), '-o', at('saved')])
@@ -193,8 +194,8 @@ t.test('a reader that has enough is a normal end, and a signal lets the rest be 
   })
   const child = start(['encode', '-c', 'deflate'])
   const result = outcome(child)
-  child.stdin?.on('error', () => {}).write(raw)
-  await new Promise((resolve) => setTimeout(resolve, 600))
+  // more than a pipe holds: once it is written, the child is at work
+  await new Promise((resolve) => child.stdin?.on('error', () => {}).write(Buffer.alloc(4_000_000), resolve))
   child.kill('SIGINT')
   t.match(await result, { status: 130, stderr: '' })
   child.stdin?.destroy()
