@@ -1,6 +1,6 @@
 import { Duplex, addAbortSignal } from 'node:stream'
 import { asError } from '../errors.ts'
-// not the index of the room, which would load its policies, too: a sixth of the start of a command
+// not the index of the room, which would load its policies, too
 import { failAfterDelivery } from '../flow/fail-after-delivery.ts'
 import { OrderedWindow } from '../flow/ordered-window.ts'
 import type { StatsCounter, StreamStats } from '../flow/stream-stats.ts'
