@@ -123,6 +123,7 @@ export class FileError extends MillraceError {}
  * - `ERR_MILLRACE_NOT_FITTED`: a generator of records has no model yet: `fit()` or `load()` one.
  * - `ERR_MILLRACE_GENERATOR`: a generator of the user's own gave no array of records, or a promise to a loop that cannot wait.
  * - `ERR_MILLRACE_POOL`: a buffer was put that is not out (check mode of a `BufferPool`).
+ * - `ERR_MILLRACE_RESPONSE_USED`: a response is sent twice, or its head had already been sent.
  */
 export class StateError extends MillraceError {}
 
@@ -280,6 +281,59 @@ export class ModelError extends MillraceError {}
  *   how many were tried. Use the method `gaussian_copula`, which draws rare records directly, or wider conditions.
  */
 export class ConditionError extends MillraceError {}
+
+/**
+ * A response could not be made or read to its end. All records before `index` have been delivered.
+ *
+ * - `ERR_MILLRACE_HTTP_STATUS`: the server answered with an error; `status`, and `body` as far as it was read.
+ * - `ERR_MILLRACE_HTTP_TRUNCATED`: the response ended early, at record `index`; `cause` says how.
+ * - `ERR_MILLRACE_HTTP_FAILED`: the server says in its last line that it failed; `actual` is what it says.
+ * - `ERR_MILLRACE_HTTP_CHANGED`: what is to be resumed is not what it was, or the server starts over.
+ * - `ERR_MILLRACE_HTTP_TYPE`: no decoder for this content type or encoding (`actual`).
+ * - `ERR_MILLRACE_HTTP_NOT_ACCEPTABLE`: no encoder for what the client accepts; it gets status 406.
+ * - `ERR_MILLRACE_HTTP_ENCODE`: record `index` cannot be written in this format.
+ * - `ERR_MILLRACE_HTTP_DISCONNECTED`: the client went away; the reason of the signal that fetchers get.
+ */
+export class HttpError extends MillraceError {
+  /** The status that was received, or that goes with this error. */
+  declare readonly status?: number
+  /** Start of the body of an answer that is an error. */
+  declare readonly body?: string
+
+  constructor(
+    code: string,
+    message: string,
+    { status, body, ...facts }: ErrorFacts & { status?: number; body?: string } = {},
+  ) {
+    super(code, message, facts)
+    if (status !== undefined) this.status = status
+    if (body !== undefined) this.body = body
+  }
+}
+
+/**
+ * A WebSocket, or a message on it, is not what it should be.
+ *
+ * - `ERR_MILLRACE_WEBSOCKET_REQUEST`: a client asks for something that is not served; it is told, and stays connected.
+ * - `ERR_MILLRACE_WEBSOCKET_CONNECT`: a server refuses the handshake; `status` is its answer.
+ * - `ERR_MILLRACE_WEBSOCKET_CLOSED`: the connection broke `attempts` times in a row; `actual` is the code of the last close.
+ * - `ERR_MILLRACE_WEBSOCKET_MESSAGE`: message `index` cannot be read or written.
+ */
+export class WebSocketError extends MillraceError {
+  /** Of the request that is wrong. */
+  declare readonly id?: string | number
+  /** Status of HTTP that a handshake was answered with. */
+  declare readonly status?: number
+
+  // oxlint-disable-next-line no-useless-constructor -- it says which facts there are
+  constructor(
+    code: string,
+    message: string,
+    facts: ErrorFacts & { readonly id?: string | number; readonly status?: number } = {},
+  ) {
+    super(code, message, facts)
+  }
+}
 
 /** A package that this feature needs is not installed: `ERR_MILLRACE_MISSING_PEER`; the message says what to install. */
 export class MissingPeerError extends MillraceError {}

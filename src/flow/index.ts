@@ -45,6 +45,14 @@ export {
   type BufferPoolOptions,
   type BufferPoolStats,
 } from './buffer-pool.ts'
+export {
+  RATE_SLACK,
+  RateLimiter,
+  type RateLimiterOptions,
+  type RateLimiterStats,
+  type RateUnit,
+} from './rate-limiter.ts'
+export { Throttle, type ThrottleOptions } from './throttle.ts'
 export { failAfterDelivery } from './fail-after-delivery.ts'
 export { type BufferFill, type BufferStrategy, type BufferVerdict } from './bounded-queue.ts'
 export { Meter, type MeterOptions } from './meter.ts'

@@ -43,6 +43,8 @@ export interface ChunkInfo {
   readonly records: number
   /** Number of the chunk, from 0. */
   readonly index: number
+  /** Time since the chunk before it was sent on, or since the first chunk came in, in milliseconds. */
+  readonly latencyMs: number
 }
 
 /** Hooks that every stage takes among its options. A hook that throws fails the stage with what it threw. */
@@ -100,6 +102,7 @@ export class StatsCounter {
   readonly #hooks: StatsHooks
   #startedAt = 0
   #endedAt = 0
+  #sentAt = 0
 
   constructor(stage: string, { onChunk, onError, onComplete }: StatsHooks = {}) {
     checkFunction('onChunk', onChunk)
@@ -127,7 +130,11 @@ export class StatsCounter {
     this.recordsOut += records
     const index = this.chunks++
     if (this.#hooks.onChunk === undefined && !chunkChannel.hasSubscribers) return
-    const info: ChunkInfo = { stage: this.#stage, bytes, records, index }
+    // the clock is read only where someone wants to know: 40 ns
+    const now = performance.now()
+    const latencyMs = now - (this.#sentAt || this.#startedAt)
+    this.#sentAt = now
+    const info: ChunkInfo = { stage: this.#stage, bytes, records, index, latencyMs }
     this.#hooks.onChunk?.(info)
     if (chunkChannel.hasSubscribers) chunkChannel.publish(info)
   }

@@ -194,8 +194,9 @@ t.test('a reader that has enough is a normal end, and a signal lets the rest be 
   })
   const child = start(['encode', '-c', 'deflate'])
   const result = outcome(child)
-  // more than a pipe holds: once it is written, the child is at work
-  await new Promise((resolve) => child.stdin?.on('error', () => {}).write(Buffer.alloc(4_000_000), resolve))
+  // more than a pipe holds: once it is taken, the command is reading
+  child.stdin?.on('error', () => {})
+  await new Promise((resolve) => child.stdin?.write(raw, resolve))
   child.kill('SIGINT')
   t.match(await result, { status: 130, stderr: '' })
   child.stdin?.destroy()

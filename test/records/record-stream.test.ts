@@ -19,6 +19,7 @@ import {
   type RecordStreamOptions,
   type Row,
 } from '../../src/records/index.ts'
+import { BlockRandom } from '../../src/records/random.ts'
 import { sampleTask } from '../../src/records/sample-task.ts'
 import { createPool } from '../../src/workers/index.ts'
 import { people } from './helpers.ts'
@@ -515,3 +516,84 @@ t.test(
     )
   },
 )
+
+t.test('a block that is read in pieces is drawn once', async (t) => {
+  // every word that is drawn is counted
+  const draw = BlockRandom.prototype.fillWords
+  let words = 0
+  t.teardown(() => {
+    BlockRandom.prototype.fillWords = draw
+  })
+  BlockRandom.prototype.fillWords = function (to, count) {
+    words += count
+    draw.call(this, to, count)
+  }
+  for (const conditions of [{}, { age: { gte: 60 }, isMember: true }]) {
+    const made = async (batchSize: number) => {
+      words = 0
+      const rows = await model.stream({ count: 2048, seed: 7, batchSize, conditions }).toArray()
+      return { rows, words }
+    }
+    t.same(await made(10), await made(1024))
+  }
+  const iterated = async (batchSize: number) => {
+    words = 0
+    const rows = [...new BatchIterator(model, { totalRecords: 2048, batchSize })].flatMap(
+      (batch) => batch.records,
+    )
+    return { rows, words }
+  }
+  t.same(await iterated(10), await iterated(1024))
+})
+
+t.test('records before a block that cannot be made come out of a task of several blocks', async (t) => {
+  const made = async (seed: number, more: RecordStreamOptions) => {
+    const rows: unknown[] = []
+    const stream = model.stream({
+      count: 4096,
+      seed,
+      conditions: { age: { lte: 20 } },
+      minAcceptance: share,
+      ...more,
+    })
+    try {
+      for await (const row of stream) rows.push(row)
+      return { rows, code: undefined }
+    } catch (error) {
+      return { rows, code: (error as { code?: string }).code }
+    }
+  }
+  // as many as are there on the average, so that it is up to chance which block has too few
+  const sample = model.generate(20_000, { seed: 1 })
+  const share = (0.93 * sample.filter(({ age }) => Number(age) <= 20).length) / sample.length
+  let seed = 0
+  let alone = await made(seed, {})
+  while (seed < 50 && (alone.code === undefined || alone.rows.length === 0)) alone = await made(++seed, {})
+  t.equal(alone.code, 'ERR_MILLRACE_CONDITION_RARE')
+  t.ok(alone.rows.length > 0)
+  t.same(await made(seed, { pool }), alone)
+})
+
+t.test('RecordStream: a hook that throws at the end fails the stream, after all records', async (t) => {
+  const fault = new Error('hook')
+  const onComplete = () => {
+    throw fault
+  }
+  const rows: unknown[] = []
+  await t.rejects(async () => {
+    for await (const row of model.stream({ count: 3, onComplete })) rows.push(row)
+  }, fault)
+  t.equal(rows.length, 3)
+})
+
+t.test('RecordStream: text with a DEL character is written as it is', async (t) => {
+  const odd = await fit(
+    Array.from({ length: 100 }, (_, i) => ({ word: ['a\u007fb', 'plain'][i % 2]!, n: i % 7 })),
+  )
+  const lines = (await text(odd.stream({ count: 200, seed: 2, format: 'ndjson' }))).trim().split('\n')
+  t.same(
+    lines.map((line) => JSON.parse(line) as unknown),
+    odd.generate(200, { seed: 2 }),
+  )
+  t.ok(lines.some((line) => line.includes('\u007f')))
+})
