@@ -88,6 +88,20 @@ export abstract class BlockStage extends Duplex {
    * Frees the memory of a chunk that was read and that nobody uses any more, at once instead of when garbage is collected: for who
    * has written it away, say. The chunk is empty then. Does nothing for a chunk that shares its memory with others, and before
    * Node 22.
+   *
+   * @example
+   * import assert from 'node:assert/strict'
+   * import { StreamingDecoder, StreamingEncoder } from 'millrace'
+   *
+   * const encoder = new StreamingEncoder({ codec: 'deflate' })
+   * const decoder = encoder.pipe(new StreamingDecoder())
+   * encoder.end('what a file of many gigabytes holds')
+   * let bytes = 0
+   * for await (const chunk of decoder) {
+   *   bytes += chunk.length // written away, sent, hashed …
+   *   decoder.free(chunk)
+   * }
+   * assert.equal(bytes, 35)
    */
   free(chunk: Buffer): void {
     freeMemory(chunk)
