@@ -25,3 +25,23 @@ export {
 } from './segment-log.ts'
 export type { Damage } from './segment-file.ts'
 export { INDEX_BYTES_PER_RECORD } from './digest-index.ts'
+export {
+  DEFAULT_KEEPALIVE,
+  DEFAULT_STORE_BREAKER_FAILURES,
+  GrpcStore,
+  type ClientTls,
+  type GrpcStoreOptions,
+} from './grpc-store.ts'
+export { DEFAULT_MAX_STREAMS, StoreServer, type ServerTls, type StoreServerOptions } from './store-server.ts'
+export { grpcCall } from './grpc-call.ts'
+export {
+  DEFAULT_ANSWER_TIMEOUT,
+  DEFAULT_STORE_MAX_DELAY,
+  DEFAULT_STORE_MIN_DELAY,
+  DEFAULT_STORE_RETRIES,
+  operationStream,
+  type OperationStreamOptions,
+  type RetryRules,
+} from './operation-stream.ts'
+export type { CallEvents, OpenCall, OperationCall } from './operation-lane.ts'
+export type { CallStatus } from './store-status.ts'

@@ -115,7 +115,7 @@ t.test(
       const folder = newFolder()
       const child = spawn(process.execPath, [script.pathname, folder, fsync], {
         stdio: ['ignore', 'pipe', 'inherit'],
-      env: userEnv(),
+        env: userEnv(),
       })
       let text = ''
       child.stdout.setEncoding('utf8').on('data', (data: string) => {
