@@ -1,4 +1,4 @@
-import type { Client, Metadata, ServiceError, StatusObject } from '@grpc/grpc-js'
+import type { Client, Metadata, ServiceError } from '@grpc/grpc-js'
 import { PolicyError, StoreError } from '../errors.ts'
 import { digestOfCid } from './cid.ts'
 import { cidOfRef, itemError } from './embedded-store.ts'
@@ -123,8 +123,9 @@ export class DeleteCalls {
           this.#signal.removeEventListener('abort', onAbort)
           if (error === null) resolve(bytes!)
           // what is gone is what was asked for
-          else if (error.code === STATUS.NOT_FOUND && pending.length === 1) resolve(Buffer.alloc(0))
-          else reject(new CallEnded(callStatusOf(error as StatusObject)))
+          else if ((error.code as number) === STATUS.NOT_FOUND && pending.length === 1)
+            resolve(Buffer.alloc(0))
+          else reject(new CallEnded(callStatusOf(error)))
         },
       )
       const onAbort = () => call.cancel()

@@ -1,13 +1,13 @@
-import type { ChannelCredentials, Client, Metadata, StatusObject } from '@grpc/grpc-js'
-import { OptionError, StateError, StoreError } from '../errors.ts'
+import type { ChannelCredentials, Client, Metadata } from '@grpc/grpc-js'
+import { OptionError, StateError } from '../errors.ts'
 import { CircuitBreaker, mapOrdered } from '../flow/index.ts'
 import { checkBoolean, checkChoice, checkInteger, checkLimit, checkSignal, checkString } from '../options.ts'
 import type { JsonObject } from './canonical-json.ts'
 import { digestOfCid } from './cid.ts'
 import { DeleteCalls } from './delete-calls.ts'
-import { cidOfRef, itemError } from './embedded-store.ts'
+import { cidOfRef } from './embedded-store.ts'
 import { IN_BAND, SERVICE, loadGrpc, type Grpc } from './grpc-peer.ts'
-import { callStatusOf, grpcCall } from './grpc-call.ts'
+import { grpcCall } from './grpc-call.ts'
 import { itemBatches } from './item-batches.ts'
 import {
   DEFAULT_MAX_MESSAGE_LENGTH,
@@ -22,11 +22,10 @@ import {
 } from './messages.ts'
 import { checkRules, resultsOf, type RetryRules } from './operation-stream.ts'
 import { corrupt } from './proto-reader.ts'
-import { errorOfStatus, STATUS } from './store-status.ts'
+import { errorOfStatus, isTooLarge, STATUS, type CallStatus } from './store-status.ts'
 import { StoreStream, only } from './store-stream.ts'
 import {
   DEFAULT_WINDOW,
-  type ItemResult,
   type ItemSource,
   type MetaResult,
   type RecordRef,
@@ -230,11 +229,16 @@ export class GrpcStore implements Store {
     method: 'Push' | 'Pull' | 'Lookup',
     source: ItemSource<I>,
     options: StoreStreamOptions,
-    { encode, decode }: { encode(item: I): Buffer; decode(answer: Buffer, index: number): R },
+    { encode, decode }: { encode: (item: I) => Buffer; decode: (answer: Buffer, index: number) => R },
   ): StoreStream<R> {
     const open = async (events: Parameters<ReturnType<typeof grpcCall>>[0]) => {
       const { client, metadata } = await this.#begin()
-      return grpcCall(client, `${SERVICE}/${method}`, () => metadata)(events)
+      const call = grpcCall(client, `${SERVICE}/${method}`, () => metadata)
+      if (method === 'Push') return call(events)
+      // refs are short: a message that is too long is an answer, though grpc-js says so in the words of a server
+      const onEnd = (status: CallStatus) =>
+        events.onEnd(isTooLarge(status) ? { ...status, fromServer: false } : status)
+      return call({ ...events, onEnd })
     }
     const stage = `${method.toLowerCase()}Stream`
     return resultsOf<I, Buffer, Buffer, Buffer, R>(
@@ -277,7 +281,9 @@ export class GrpcStore implements Store {
         'grpc.keepalive_time_ms': keepalive,
         'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT,
       }),
-      ...(compression === 'gzip' && { 'grpc.default_compression_algorithm': 2 }),
+      ...(compression === 'gzip' && {
+        'grpc.default_compression_algorithm': grpc.compressionAlgorithms.gzip,
+      }),
       ...(serverName !== undefined && {
         'grpc.ssl_target_name_override': serverName,
         'grpc.default_authority': serverName,

@@ -4,7 +4,7 @@ import type { ItemSource } from './store.ts'
 /** One item after another, whether they came alone or in batches. */
 export async function* itemsOf<T>(source: ItemSource<T>): AsyncGenerator<T, void, undefined> {
   for await (const item of source) {
-    if (RecordBatch.is(item)) yield* item as RecordBatch<T>
+    if (RecordBatch.is(item)) yield* item
     else yield item
   }
 }
@@ -86,7 +86,7 @@ function* syncBatches<T>(
 ): Generator<T[]> {
   let run: T[] = []
   for (const item of source) {
-    for (const one of RecordBatch.is(item) ? (item as RecordBatch<T>).records : [item as T]) {
+    for (const one of RecordBatch.is(item) ? item.records : [item]) {
       run.push(one)
       if (run.length < size) continue
       signal.throwIfAborted()

@@ -5,11 +5,11 @@ import { STATUS, errorOfStatus, verdictOf, type CallStatus } from './store-statu
 /** What a call tells while it lasts. */
 export interface CallEvents<A> {
   /** The next answer: the n-th one answers the n-th message. */
-  onAnswer(answer: A): void
+  readonly onAnswer: (answer: A) => void
   /** It can be sent to again. */
-  onDrain(): void
+  readonly onDrain: () => void
   /** It is over. Told once, and nothing after it. */
-  onEnd(status: CallStatus): void
+  readonly onEnd: (status: CallStatus) => void
 }
 
 /** One call under way: messages in. */

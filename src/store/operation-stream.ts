@@ -125,12 +125,7 @@ export function operationStream<I, M, A, O>(
   options: OperationStreamOptions<I, M, A, O>,
 ): StoreStream<ItemResult<{ readonly output: O }>> {
   type Result = ItemResult<{ readonly output: O }>
-  return resultsOf<I, M, A, O, Result>(
-    source,
-    open,
-    options,
-    (index, output) => ({ index, output }) as Result,
-  )
+  return resultsOf<I, M, A, O, Result>(source, open, options, (index, output) => ({ index, output }))
 }
 
 /** The same, with results of another form. */

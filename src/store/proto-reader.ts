@@ -107,13 +107,6 @@ export class ProtoReader {
     return text
   }
 
-  bytes(outerEnd: number): Buffer {
-    const end = this.lengthEnd(outerEnd)
-    const content = this.#bytes.subarray(this.at, end)
-    this.at = end
-    return content
-  }
-
   /** Steps over a field that is not known. */
   skip(tag: number, outerEnd: number): void {
     const kind = tag % 8

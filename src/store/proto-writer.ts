@@ -33,11 +33,6 @@ export class ProtoWriter {
     return copy
   }
 
-  /** Forgets what was written. */
-  reset(): void {
-    this.#at = this.#bytes.length
-  }
-
   /** Puts tag and length in front of what was written since `end`, a former {@link length}. */
   prefix(tag: number, end: number): void {
     this.varint(this.length - end)
@@ -87,13 +82,6 @@ export class ProtoWriter {
     this.#at -= length
     this.#bytes.write(text, this.#at, length, 'utf8')
     this.#at = writeTag(this.#bytes, writeVarint(this.#bytes, this.#at, length), tag)
-  }
-
-  bytes(content: Uint8Array, tag: number): void {
-    this.#room(content.length + 10)
-    this.#at -= content.length
-    this.#bytes.set(content, this.#at)
-    this.#at = writeTag(this.#bytes, writeVarint(this.#bytes, this.#at, content.length), tag)
   }
 
   #room(size: number): void {

@@ -10,7 +10,7 @@ export const PUT = 0xfe
 export const TOMBSTONE = 0xfd
 
 /** CRC and digest. */
-export const FIXED_LENGTH = 36
+const FIXED_LENGTH = 36
 /** Header, a length of up to five bytes, CRC and digest: the most that is not text. */
 export const MAX_OVERHEAD = 42
 

@@ -4,7 +4,7 @@ import { StoreError, asError } from '../errors.ts'
 import { checkChoice, checkInteger, checkString } from '../options.ts'
 import { cidOfDigest } from './cid.ts'
 import { DigestIndex } from './digest-index.ts'
-import { MAX_OVERHEAD, PUT, SEGMENT_HEAD, TOMBSTONE, readFrame, writeFrame } from './segment-frame.ts'
+import { MAX_OVERHEAD, PUT, TOMBSTONE, readFrame, writeFrame } from './segment-frame.ts'
 import { MAX_TEXT_LENGTH, SegmentFile, type Damage } from './segment-file.ts'
 import { lockFolder } from './store-lock.ts'
 
@@ -15,7 +15,7 @@ export const DEFAULT_SEGMENT_LENGTH = 64 * 1024 * 1024
 export const DEFAULT_SYNC_INTERVAL = 1000
 
 /** When what was written is sure to survive a power cut. */
-export const SYNC_POLICIES = ['always', 'interval', 'never'] as const
+const SYNC_POLICIES = ['always', 'interval', 'never'] as const
 
 /** Damaged places that are listed; the rest are counted. */
 const MAX_DAMAGE = 1000

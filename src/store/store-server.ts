@@ -1,13 +1,6 @@
 import { timingSafeEqual } from 'node:crypto'
 import type { Readable } from 'node:stream'
-import type {
-  Metadata,
-  Server,
-  ServerDuplexStream,
-  ServerReadableStream,
-  StatusObject,
-  sendUnaryData,
-} from '@grpc/grpc-js'
+import type { Metadata, Server, ServerDuplexStream, ServerReadableStream, sendUnaryData } from '@grpc/grpc-js'
 import { OptionError, StateError, StoreError, asError } from '../errors.ts'
 import { checkBoolean, checkInteger, checkLimit, checkMethods, checkString } from '../options.ts'
 import { digestOf } from './cid.ts'
@@ -180,7 +173,7 @@ export class StoreServer {
         Lookup: definition('Lookup', true),
         Delete: definition('Delete', false),
       },
-      handlers as never,
+      handlers,
     )
     const credentials =
       tls === undefined
@@ -233,7 +226,7 @@ export class StoreServer {
     const abort = new AbortController()
     call.on('cancelled', () => abort.abort())
     call.on('error', () => abort.abort())
-    const fail = (status: Partial<StatusObject>) => void call.emit('error', status)
+    const fail = (status: Refusal) => void call.emit('error', status)
     if (!this.#isWelcome(call.metadata)) return fail(STRANGER)
     const inBand = this.#isInBand(call, makeMetadata)
     try {
@@ -301,7 +294,13 @@ export class StoreServer {
   }
 }
 
-const STRANGER = { code: STATUS.UNAUTHENTICATED, details: 'expected a bearer token that is known' }
+/** A status as a handler gives it. */
+interface Refusal {
+  readonly code: number
+  readonly details: string
+}
+
+const STRANGER: Refusal = { code: STATUS.UNAUTHENTICATED, details: 'expected a bearer token that is known' }
 
 function faultOf(error: StoreError, index: number): Fault {
   const { code, details } = statusOfError(error)
@@ -349,7 +348,7 @@ async function* messagesOf(call: Readable): AsyncGenerator<Buffer, void, undefin
 }
 
 /** Records of messages. What is damaged is told by the store, in its place. */
-async function* recordsIn(messages: AsyncIterable<Buffer>): AsyncGenerator<unknown> {
+async function* recordsIn(messages: AsyncIterable<Buffer>): AsyncGenerator {
   for await (const message of messages) {
     try {
       yield decodeRecord(message)

@@ -35,31 +35,36 @@ export interface CallStatus {
  */
 export type Verdict = 'item' | 'suspect' | 'retry' | 'all'
 
-const ITEM: readonly number[] = [
+const ITEM: ReadonlySet<number> = new Set<number>([
   STATUS.INVALID_ARGUMENT,
   STATUS.NOT_FOUND,
   STATUS.ALREADY_EXISTS,
   STATUS.FAILED_PRECONDITION,
   STATUS.OUT_OF_RANGE,
   STATUS.DATA_LOSS,
-]
-const RETRY: readonly number[] = [
+])
+const RETRY: ReadonlySet<number> = new Set<number>([
   STATUS.CANCELLED,
   STATUS.DEADLINE_EXCEEDED,
   STATUS.RESOURCE_EXHAUSTED,
   STATUS.ABORTED,
   STATUS.UNAVAILABLE,
-]
+])
 /** Told by the server's transport when it comes, so perhaps before what came earlier is answered. */
 const TOO_LARGE = /larger than max|message too large/i
+
+/** True for a message that was longer than one side allows. */
+export function isTooLarge({ message }: CallStatus): boolean {
+  return TOO_LARGE.test(message)
+}
 
 export function verdictOf({ code, message, fromServer }: CallStatus, answers: number): Verdict {
   if (TOO_LARGE.test(message)) return 'suspect'
   if (code === STATUS.UNAUTHENTICATED || code === STATUS.UNIMPLEMENTED) return 'all'
   // who may not call at all is told before anything else
   if (code === STATUS.PERMISSION_DENIED) return answers === 0 ? 'all' : 'item'
-  if (!fromServer || RETRY.includes(code) || code === STATUS.OK) return 'retry'
-  return ITEM.includes(code) ? 'item' : 'suspect'
+  if (!fromServer || RETRY.has(code) || code === STATUS.OK) return 'retry'
+  return ITEM.has(code) ? 'item' : 'suspect'
 }
 
 /** A status as the error of an item. */
@@ -75,7 +80,7 @@ export function errorOfStatus(status: CallStatus, index: number, attempts: numbe
     const category = status.fromServer ? 'send' : 'receive'
     return new StoreError('ERR_MILLRACE_STORE_TOO_LARGE', category, message, facts)
   }
-  const isConnection = !status.fromServer || RETRY.includes(code) || code === STATUS.OK
+  const isConnection = !status.fromServer || RETRY.has(code) || code === STATUS.OK
   if (!isConnection && code !== STATUS.UNAUTHENTICATED && code !== STATUS.UNIMPLEMENTED) {
     return new StoreError('ERR_MILLRACE_STORE_REFUSED', 'item', message, facts)
   }

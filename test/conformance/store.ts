@@ -298,7 +298,7 @@ export async function collect<T>(results: AsyncIterable<T>): Promise<T[]> {
 export const numbers = (count: number): { n: number }[] => Array.from({ length: count }, (_, n) => ({ n }))
 
 /** Some of the items alone, some in batches. */
-async function* cutUp(items: readonly unknown[]): AsyncGenerator<unknown> {
+async function* cutUp(items: readonly unknown[]): AsyncGenerator {
   for (let i = 0; i < items.length;) {
     if (i % 3 === 2 || items[i] === null) {
       const run = items.slice(i, i + 4)

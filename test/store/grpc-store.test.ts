@@ -308,7 +308,7 @@ t.test('GrpcStore: against a server as agntcy/dir writes it, call by call', asyn
       Pull: definition('Pull'),
       Lookup: definition('Lookup'),
       Delete: definition('Delete', false),
-    } as never,
+    },
     {
       Push: sequential((message) => {
         const value = decodeRecord(message)
@@ -336,7 +336,7 @@ t.test('GrpcStore: against a server as agntcy/dir writes it, call by call', asyn
         }
         callback(null, encodeFaults([]))
       },
-    } as never,
+    },
   )
   const port = await new Promise<number>((resolve) =>
     server.bindAsync('127.0.0.1:0', grpc.ServerCredentials.createInsecure(), (_error, bound) =>

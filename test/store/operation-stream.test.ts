@@ -52,6 +52,7 @@ function fakeServer(
       }
       const work = async () => {
         await turn()
+        // oxlint-disable-next-line no-unmodified-loop-condition -- it is, by what answers bring about
         while (!over && queue.length > 0) {
           const message = queue.shift()!
           const status = fate(message, call, nth++)
