@@ -7,7 +7,7 @@ import { EXIT, UsageError } from './exit-codes.ts'
 import { parseSeed } from './object-options.ts'
 import type { CommonOptions } from './run.ts'
 import { type TableFlags, addTableOptions, readTable } from './table-input.ts'
-import { printStats } from './tell.ts'
+import { printStats, warn } from './tell.ts'
 import { writeText } from './write-text.ts'
 
 interface ReportFlags extends CommonOptions, TableFlags {
@@ -89,7 +89,7 @@ async function report(realFile: string, syntheticFile: string, flags: ReportFlag
   await writeText(output, text)
   counter.sent(Buffer.byteLength(text))
   counter.completed()
-  if (!json && flags.quiet !== true) process.stderr.write(`${summary(evaluation)}\n`)
+  if (!json && flags.quiet !== true) warn(`${summary(evaluation)}\n`)
   if (flags.stats !== undefined && flags.stats !== false) printStats(counter.snapshot(), {}, flags.stats)
   return EXIT.ok
 }

@@ -89,7 +89,7 @@ t.test('messages: wrong numbers, texts and lengths are told', async (t) => {
       hex,
     )
   }
-  const number = (bits: string) => `0a100a0e0a01611209${'11'}${bits}`
+  const number = (bits: string) => `0a100a0e0a0161120911${bits}`
   t.throws(() => decodeRecord(Buffer.from(number('000000000000f07f'), 'hex')), /finite/)
   for (const text of ['ff', 'c328', '61ff']) {
     const bytes = Buffer.from(text, 'hex')
