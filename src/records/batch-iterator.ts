@@ -3,6 +3,7 @@ import { RecordBatch } from '../flow/index.ts'
 import { checkInteger, checkMethods } from '../options.ts'
 import { Model } from './model.ts'
 import { isPromise, type RecordGenerator } from './record-source.ts'
+import { Renderer } from './render.ts'
 import { DEFAULT_GENERATOR_BATCH } from './streaming-generator.ts'
 
 /** Options of {@link BatchIterator}. */
@@ -74,11 +75,12 @@ export class BatchIterator implements Iterable<RecordBatch>, AsyncIterable<Recor
 
 /** A model gives the same records to each call; these calls go on where the last one ended. */
 function inOrder(model: Model): RecordGenerator {
-  let skip = 0
+  const source = new Renderer(model.toJSON(), {})
+  let from = 0
   return {
     generate(count) {
-      const records = model.generate(count, { skip })
-      skip += count
+      const records = source.records({ from, to: from + count })
+      from += count
       return records
     },
   }

@@ -55,6 +55,10 @@ export class BlockSampler {
   /** Where candidates are drawn when they may be turned down. */
   readonly #candidates: readonly Uint16Array[]
   readonly #candidateWords: readonly Uint32Array[]
+  /** The block that is drawn, or -1; how many of its records are there, and of how many candidates. */
+  #block = -1
+  #found = 0
+  #tried = 0
 
   /** @throws {@link OptionError} and {@link ConditionError} for conditions that make no sense or cannot be met. */
   constructor(
@@ -92,33 +96,42 @@ export class BlockSampler {
   }
 
   /**
-   * Draws block `block`; at least its first `count` records are there afterwards.
+   * Draws block `block`; at least its first `count` records are there afterwards. Asked for more of the same block, it goes on
+   * where it ended, so that a block that is read in pieces is drawn once.
    *
    * @throws {@link ConditionError} if too few candidates meet the conditions.
    */
   draw(block: number, count = BLOCK_RECORDS): void {
-    this.#random.begin(block)
+    if (block !== this.#block) {
+      this.#random.begin(block)
+      this.#found = this.#tried = 0
+    } else if (this.#found >= count) return
+    // whatever throws, nobody goes on from there
+    this.#block = -1
     if (this.#candidates === this.codes) {
       this.#copula?.draw(this.codes, this.#random, BLOCK_RECORDS)
       this.#drawColumns(false)
-      this.#fitWords()
-      return
-    }
-    let [found, tried] = [0, 0]
-    while (found < count) {
-      const kept = Math.min(this.#drawColumns(true), BLOCK_RECORDS - found)
-      for (const [column, codes] of this.#candidates.entries()) {
-        this.codes[column]!.set(codes.subarray(0, kept), found)
-        const words = this.#candidateWords[column]!
-        if (words.length > 0) this.words[column]!.set(words.subarray(0, kept), found)
-      }
-      found += kept
-      tried += BLOCK_RECORDS
-      if (tried * this.#minAcceptance >= JUDGE_AFTER && found < tried * this.#minAcceptance) {
-        throw tooRare(found, tried, this.#minAcceptance)
-      }
-    }
+      this.#found = BLOCK_RECORDS
+    } else this.#drawCandidates(count)
     this.#fitWords()
+    this.#block = block
+  }
+
+  #drawCandidates(count: number): void {
+    while (this.#found < count) {
+      const kept = Math.min(this.#drawColumns(true), BLOCK_RECORDS - this.#found)
+      for (const [column, codes] of this.#candidates.entries()) {
+        this.codes[column]!.set(codes.subarray(0, kept), this.#found)
+        const words = this.#candidateWords[column]!
+        if (words.length > 0) this.words[column]!.set(words.subarray(0, kept), this.#found)
+      }
+      this.#found += kept
+      this.#tried += BLOCK_RECORDS
+      const least = this.#tried * this.#minAcceptance
+      if (least >= JUDGE_AFTER && this.#found < least) {
+        throw tooRare(this.#found, this.#tried, this.#minAcceptance)
+      }
+    }
   }
 
   /** Draws the columns of a block one after another, keeps what meets the conditions, and returns how many records that are. */

@@ -16,9 +16,6 @@ export class Renderer {
   readonly #sampler: BlockSampler
   readonly #builder: RecordBuilder
   readonly #writers = new Map<RecordFormat, RecordWriter>()
-  /** The block that the sampler holds, and how many of its records are there. */
-  #block = -1
-  #drawn = 0
 
   constructor(data: ModelData, options: DrawOptions) {
     this.names = data.columns.map(({ name }) => name)
@@ -54,12 +51,7 @@ export class Renderer {
       const block = Math.floor(at / BLOCK_RECORDS)
       const first = block * BLOCK_RECORDS
       const end = Math.min(BLOCK_RECORDS, to - first)
-      if (block !== this.#block || end > this.#drawn) {
-        this.#block = -1
-        this.#sampler.draw(block, end)
-        this.#block = block
-        this.#drawn = end
-      }
+      this.#sampler.draw(block, end)
       work(at - first, end, first)
       at = first + end
     }

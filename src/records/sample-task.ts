@@ -1,5 +1,5 @@
 import type { OffloadContext } from '../workers/index.ts'
-import type { DrawOptions } from './block-sampler.ts'
+import { BLOCK_RECORDS, type DrawOptions } from './block-sampler.ts'
 import type { ModelData } from './model-data.ts'
 import type { RecordFormat } from './record-writer.ts'
 import { Renderer, type RecordRange } from './render.ts'
@@ -24,7 +24,39 @@ export function sampleTask(
   if (renderer === undefined)
     renderers.set(workerData, (renderer = new Renderer(workerData.data, workerData.draw)))
   const { format } = workerData
-  if (format === undefined) return ranges.flatMap((range) => renderer.records(range))
-  const texts = ranges.map((range) => renderer.text(range, format))
+  if (format === undefined) {
+    const rows: Row[] = []
+    eachBlock(
+      ranges,
+      (range) => rows.push(...renderer.records(range)),
+      () => rows,
+    )
+    return rows
+  }
+  const texts: Buffer[] = []
+  eachBlock(
+    ranges,
+    (range) => texts.push(renderer.text(range, format)),
+    () => Buffer.concat(texts),
+  )
   return texts.length === 1 ? texts[0]! : Buffer.concat(texts)
+}
+
+/** Block by block, so that what was made before one that fails is delivered first. */
+function eachBlock(
+  ranges: readonly RecordRange[],
+  make: (range: RecordRange) => void,
+  partial: () => Buffer | Row[],
+): void {
+  for (const { from, to } of ranges) {
+    for (let at = from; at < to;) {
+      const end = Math.min(to, (Math.floor(at / BLOCK_RECORDS) + 1) * BLOCK_RECORDS)
+      try {
+        make({ from: at, to: end })
+      } catch (error) {
+        throw Object.assign(error as Error, { partial: partial() })
+      }
+      at = end
+    }
+  }
 }

@@ -19,6 +19,7 @@ import {
   type RecordStreamOptions,
   type Row,
 } from '../../src/records/index.ts'
+import { BlockRandom } from '../../src/records/random.ts'
 import { sampleTask } from '../../src/records/sample-task.ts'
 import { createPool } from '../../src/workers/index.ts'
 import { people } from './helpers.ts'
@@ -515,3 +516,32 @@ t.test(
     )
   },
 )
+
+t.test('a block that is read in pieces is drawn once', async (t) => {
+  // every word that is drawn is counted
+  const draw = BlockRandom.prototype.fillWords
+  let words = 0
+  t.teardown(() => {
+    BlockRandom.prototype.fillWords = draw
+  })
+  BlockRandom.prototype.fillWords = function (to, count) {
+    words += count
+    draw.call(this, to, count)
+  }
+  for (const conditions of [{}, { age: { gte: 60 }, isMember: true }]) {
+    const made = async (batchSize: number) => {
+      words = 0
+      const rows = await model.stream({ count: 2048, seed: 7, batchSize, conditions }).toArray()
+      return { rows, words }
+    }
+    t.same(await made(10), await made(1024))
+  }
+  const iterated = async (batchSize: number) => {
+    words = 0
+    const rows = [...new BatchIterator(model, { totalRecords: 2048, batchSize })].flatMap(
+      (batch) => batch.records,
+    )
+    return { rows, words }
+  }
+  t.same(await iterated(10), await iterated(1024))
+})
