@@ -545,3 +545,31 @@ t.test('a block that is read in pieces is drawn once', async (t) => {
   }
   t.same(await iterated(10), await iterated(1024))
 })
+
+t.test('records before a block that cannot be made come out of a task of several blocks', async (t) => {
+  const made = async (seed: number, more: RecordStreamOptions) => {
+    const rows: unknown[] = []
+    const stream = model.stream({
+      count: 4096,
+      seed,
+      conditions: { age: { lte: 20 } },
+      minAcceptance: share,
+      ...more,
+    })
+    try {
+      for await (const row of stream) rows.push(row)
+      return { rows, code: undefined }
+    } catch (error) {
+      return { rows, code: (error as { code?: string }).code }
+    }
+  }
+  // as many as are there on the average, so that it is up to chance which block has too few
+  const sample = model.generate(20_000, { seed: 1 })
+  const share = (0.93 * sample.filter(({ age }) => Number(age) <= 20).length) / sample.length
+  let seed = 0
+  let alone = await made(seed, {})
+  while (seed < 50 && (alone.code === undefined || alone.rows.length === 0)) alone = await made(++seed, {})
+  t.equal(alone.code, 'ERR_MILLRACE_CONDITION_RARE')
+  t.ok(alone.rows.length > 0)
+  t.same(await made(seed, { pool }), alone)
+})
