@@ -50,7 +50,7 @@ const pushOurs = (count, make = record, options = {}) => ({
     for await (const { ref } of store.pushStream(records(count, make), { window: 128, ...options }))
       if (ref) good++
     await store.close()
-    await server.stop()
+    void server.stop()
     return good
   },
 })
@@ -81,7 +81,7 @@ const pushStock = (count, make = record) => ({
     more()
     await once(call, 'end')
     client.close()
-    await server.stop()
+    void server.stop()
     return good
   },
 })
@@ -145,7 +145,7 @@ export const groups = [
             more()
           })
           socket.destroy()
-          await server.stop()
+          void server.stop()
           return received / 59
         },
       },
@@ -198,7 +198,7 @@ export const groups = [
             await once(call, 'end')
             client.close()
           }
-          await server.stop()
+          void server.stop()
           return good
         },
       },
