@@ -1,6 +1,6 @@
 import { StateError, StoreError, asError, describe } from '../errors.ts'
 import { checkInteger, checkSignal } from '../options.ts'
-import { canonicalJson, type JsonObject } from './canonical-json.ts'
+import { canonicalJson, parseCanonical, type JsonObject } from './canonical-json.ts'
 import { cidOfDigest, digestOf, digestOfCid } from './cid.ts'
 import { itemBatches } from './item-batches.ts'
 import { metaOf, type RecordMeta } from './messages.ts'
@@ -154,7 +154,7 @@ export abstract class EmbeddedStore implements Store {
   #get(ref: RefLike): JsonObject {
     const cid = cidOfRef(ref)
     const text = this.getText(digestOfCid(cid))
-    if (text !== undefined) return JSON.parse(text) as JsonObject
+    if (text !== undefined) return parseCanonical(text)
     throw new StoreError('ERR_MILLRACE_STORE_NOT_FOUND', 'item', `${cid}: expected a record, got none`, {
       cid,
     })
