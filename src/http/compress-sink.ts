@@ -35,8 +35,8 @@ function createCompressor(coding: ContentCoding): Compressor {
   if (coding === 'br') return zlib.createBrotliCompress(BROTLI_OPTIONS)
   /* v8 ignore start -- coverage is measured on a Node that has no zstd; the tests run on one that has, too */
   return (zlib as WithZstd).createZstdCompress()
-  /* v8 ignore stop */
 }
+/* v8 ignore stop */
 
 const gzip = promisify<Uint8Array, zlib.ZlibOptions, Buffer>(zlib.gzip)
 const brotli = promisify<Uint8Array, zlib.BrotliOptions, Buffer>(zlib.brotliCompress)
@@ -48,8 +48,8 @@ async function compressWhole(coding: ContentCoding, body: Uint8Array): Promise<U
   const compressor = createCompressor(coding)
   compressor.end(body)
   return Buffer.concat(await compressor.toArray())
-  /* v8 ignore stop */
 }
+/* v8 ignore stop */
 
 /**
  * A sink that compresses on the way to another. `flush` has the compressor give what it holds, or a slow source would arrive all at once at

@@ -164,10 +164,12 @@ export class CopulaSampler {
         taken++
       }
     }
+    /* v8 ignore start -- weights are 0 by underflow only: no conditions of a test are that rare */
     if (taken === 0) {
       const message = 'conditions: together they are so rare that no record could be drawn'
       throw new ConditionError('ERR_MILLRACE_CONDITION_RARE', message, { attempts: PILOT, actual: 0 })
     }
+    /* v8 ignore stop */
     return Math.min(MAX_STEPS, Math.round(PILOT / taken))
   }
 }

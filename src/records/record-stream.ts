@@ -206,7 +206,7 @@ export class RecordStream extends Readable {
           if (done === true) this.#complete()
           else this.#push(value)
         } catch (error) {
-          this.destroy(asError(error))
+          failAfterDelivery(this, asError(error))
         }
       },
       (error: unknown) => {

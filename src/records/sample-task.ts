@@ -53,9 +53,11 @@ function eachBlock(
       const end = Math.min(to, (Math.floor(at / BLOCK_RECORDS) + 1) * BLOCK_RECORDS)
       try {
         make({ from: at, to: end })
+        /* v8 ignore start -- runs in worker threads, which the figures do not see; tested through them */
       } catch (error) {
         throw Object.assign(error as Error, { partial: partial() })
       }
+      /* v8 ignore stop */
       at = end
     }
   }

@@ -142,21 +142,24 @@ export class WebSocketSink<T = unknown> extends Writable {
     }
     this.#counter.received(0, records)
     const most = this.#options.maxReconnects ?? DEFAULT_MAX_RECONNECTS
-    for (let breaks = 0; ;) {
+    let breaks = 0
+    let cause: unknown
+    while (breaks <= most) {
       const socket = await this.#connected()
       try {
         await this.#send(socket, message)
         this.#counter.sent(Buffer.byteLength(message), records)
         return
-      } catch (cause) {
+      } catch (error) {
         socket.terminate()
         if (this.#socket === socket) this.#socket = undefined
         this.#abort.signal.throwIfAborted()
-        if (++breaks <= most) continue
-        const text = `${this.#url}: message ${index} was not taken in ${breaks} attempts: ${asError(cause).message}`
-        throw new WebSocketError('ERR_MILLRACE_WEBSOCKET_CLOSED', text, { index, attempts: breaks, cause })
+        cause = error
+        breaks++
       }
     }
+    const text = `${this.#url}: message ${index} was not taken in ${breaks} attempts: ${asError(cause).message}`
+    throw new WebSocketError('ERR_MILLRACE_WEBSOCKET_CLOSED', text, { index, attempts: breaks, cause })
   }
 
   async #connected(): Promise<WebSocket> {

@@ -19,6 +19,7 @@ import { GeneratorSource, ModelSource, type BatchSource } from './batch-source.t
 import { CLOSE, ClientSession, type SessionPlan } from './client-session.ts'
 import { FULL, refusalOf, refuse } from './upgrade-guard.ts'
 
+/** Port that a server listens on unless told otherwise. */
 export const DEFAULT_WEBSOCKET_PORT = 8765
 
 /** Longest message that a client may send unless told otherwise, in bytes: 64 KiB. A request is a few hundred. */

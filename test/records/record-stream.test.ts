@@ -573,3 +573,27 @@ t.test('records before a block that cannot be made come out of a task of several
   t.ok(alone.rows.length > 0)
   t.same(await made(seed, { pool }), alone)
 })
+
+t.test('RecordStream: a hook that throws at the end fails the stream, after all records', async (t) => {
+  const fault = new Error('hook')
+  const onComplete = () => {
+    throw fault
+  }
+  const rows: unknown[] = []
+  await t.rejects(async () => {
+    for await (const row of model.stream({ count: 3, onComplete })) rows.push(row)
+  }, fault)
+  t.equal(rows.length, 3)
+})
+
+t.test('RecordStream: text with a DEL character is written as it is', async (t) => {
+  const odd = await fit(
+    Array.from({ length: 100 }, (_, i) => ({ word: ['a\u007fb', 'plain'][i % 2]!, n: i % 7 })),
+  )
+  const lines = (await text(odd.stream({ count: 200, seed: 2, format: 'ndjson' }))).trim().split('\n')
+  t.same(
+    lines.map((line) => JSON.parse(line) as unknown),
+    odd.generate(200, { seed: 2 }),
+  )
+  t.ok(lines.some((line) => line.includes('\u007f')))
+})

@@ -242,6 +242,8 @@ t.test('DateFormat: what it writes it reads, for every pattern and any time', as
     t.equal(new DateFormat('YYYY-MM-DD').parse(text), undefined, text)
   }
   t.equal(new DateFormat('HH:mm').parse('24:00'), undefined)
+  const short = new DateFormat('H:mm')
+  t.equal(short.format(short.parse('7:05')!), '7:05')
 })
 
 t.test('detectDateFormat: the one that fits all, and writes them back', async (t) => {
