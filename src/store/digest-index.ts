@@ -105,10 +105,9 @@ export class DigestIndex {
     }
     const mask = this.#slots.length - 1
     // a digest is evenly distributed as it is
-    for (let slot = words[0]! & mask; ; slot = (slot + 1) & mask) {
-      const entry = this.#slots[slot]! - 1
-      if (entry < 0 || this.#isAt(entry)) return slot
-    }
+    let slot = words[0]! & mask
+    while (this.#slots[slot]! > 0 && !this.#isAt(this.#slots[slot]! - 1)) slot = (slot + 1) & mask
+    return slot
   }
 
   #isAt(entry: number): boolean {

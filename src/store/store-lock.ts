@@ -51,6 +51,7 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
 async function removeStale(path: string, aside: string, text: string): Promise<void> {
   try {
     await rename(path, aside)
+    /* v8 ignore next 3 -- another process was faster */
   } catch {
     return
   }

@@ -17,6 +17,7 @@ import {
   type ClientTls,
   type GrpcStoreOptions,
 } from '../../src/store/index.ts'
+import { digestOf } from '../../src/store/cid.ts'
 import {
   decodeRecord,
   decodeRef,
@@ -453,6 +454,64 @@ t.test('StoreServer: a client that goes away, and a store that fails', async (t)
   const other = new StoreServer(new MemoryStore())
   await t.rejects(other.start({ host: '256.0.0.1' }))
   await other.stop()
+})
+
+t.test('StoreServer: what cannot be deleted or sent is an error of its item', async (t) => {
+  class Stubborn extends MemoryStore {
+    protected override deleteAll(digests: readonly string[]): void {
+      if (digests.includes(digestOf(canonicalJson(record(1))))) throw new Error('it is kept')
+      super.deleteAll(digests)
+    }
+  }
+  const memory = new Stubborn()
+  const { store, stop } = await served({ memory, server: { window: 1, maxMessageLength: 2000 } })
+  await collect(memory.pushStream([record(0), record(1), record(2), { text: 'x'.repeat(2000) }]))
+  const deleted = await collect(store.deleteStream([cid(0), cid(1), cid(2)]))
+  t.strictSame(
+    deleted.map(({ error }) => error?.status),
+    [undefined, 13, undefined],
+  )
+  t.match(deleted[1]!.error!.message, /it is kept/)
+  t.equal(memory.size, 2)
+  const long = cidOf(canonicalJson({ text: 'x'.repeat(2000) }))
+  const pulled = await collect(store.pullStream([long, cid(1)]))
+  t.match(pulled[0]!.error?.message, /expected at most 2000 bytes/)
+  t.strictSame(pulled[1]!.record, record(1))
+  await stop()
+})
+
+t.test('GrpcStore: who may not call at all gets the same for each ref to delete, by one call', async (t) => {
+  const { store, stop } = await served({ server: { tokens: ['secret'] } })
+  const deleted = await collect(store.deleteStream([cid(0), cid(1)]))
+  t.strictSame(
+    deleted.map(({ error }) => [error?.category, error?.status]),
+    [
+      ['connection', 16],
+      ['connection', 16],
+    ],
+  )
+  await stop()
+})
+
+t.test('StoreServer: waits for a client that reads late', async (t) => {
+  const { stop, port, memory } = await served()
+  const { cid } = await memory.push({ text: 'x'.repeat(200_000) })
+  const client = new grpc.Client(`127.0.0.1:${port}`, grpc.credentials.createInsecure())
+  const same = (bytes: Buffer) => bytes
+  const call = client.makeBidiStreamRequest(
+    '/agntcy.dir.store.v1.StoreService/Pull',
+    same,
+    same,
+    new grpc.Metadata(),
+  )
+  for (let i = 0; i < 100; i++) call.write(encodeRef(cid))
+  call.end()
+  await sleep(100)
+  let answers = 0
+  for await (const answer of call) answers += Number((answer as Buffer).length > 200_000)
+  t.equal(answers, 100)
+  client.close()
+  await stop()
 })
 
 t.test('StoreServer and GrpcStore: options out of range are told at once', async (t) => {

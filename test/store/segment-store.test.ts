@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import {
   cpSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readFileSync,
   readdirSync,
@@ -16,6 +17,8 @@ import { join } from 'node:path'
 import * as fc from 'fast-check'
 import t from 'tap'
 import { canonicalJson, cidOf, SegmentStore, type SegmentStoreOptions } from '../../src/store/index.ts'
+import { SegmentFile } from '../../src/store/segment-file.ts'
+import { SEGMENT_HEAD } from '../../src/store/segment-frame.ts'
 import { SegmentLog } from '../../src/store/segment-log.ts'
 import { userEnv } from '../cli/helpers.ts'
 import { collect, numbers, storeConformance } from '../conformance/store.ts'
@@ -366,6 +369,52 @@ t.test('SegmentStore: what cannot be written is an error of its record', async (
   await collect(store.pushStream(records))
   t.equal(store.size, 31)
   await store.close()
+})
+
+t.test('SegmentStore: what cannot be deleted is an error of its ref', async (t) => {
+  const folder = newFolder()
+  const store = await SegmentStore.open(folder, small)
+  const { cid } = await store.push(records[29])
+  writeFileSync(join(folder, '0000000002.segment'), 'taken')
+  // the segment is full with these, and the next one cannot be made
+  await collect(store.pushStream(records.slice(0, 12), { window: 1 }))
+  const [result, bad] = await collect(store.deleteStream([cid, 'no CID']))
+  t.equal(result!.error?.code, 'ERR_MILLRACE_STORE_WRITE')
+  t.equal(bad!.error?.code, 'ERR_MILLRACE_STORE_INVALID')
+  t.strictSame(await store.pull(cid), records[29])
+  t.ok(store.bytes > 400)
+  await store.close()
+})
+
+t.test('SegmentStore: a compaction copies more than fits its buffer', async (t) => {
+  const store = await SegmentStore.open(newFolder(), { fsync: 'never' })
+  const long = Array.from({ length: 40 }, (_, n) => ({ n, text: 'x'.repeat(100_000) }))
+  const pushed = await collect(store.pushStream(long))
+  await store.delete(pushed[7]!.ref!)
+  await store.compact()
+  const pulled = await collect(store.pullStream(pushed.map(({ ref }) => ref!)))
+  t.strictSame(
+    pulled.map(({ record }) => record?.['n']),
+    long.map(({ n }) => (n === 7 ? undefined : n)),
+  )
+  t.equal(store.garbageBytes, 0)
+  await store.close()
+})
+
+t.test('SegmentStore: a folder that cannot be read is told, and its lock released', async (t) => {
+  const folder = newFolder()
+  mkdirSync(join(folder, '0000000001.segment'), { recursive: true })
+  await t.rejects(SegmentStore.open(folder), { code: 'EISDIR' })
+  t.strictSame(readdirSync(folder), ['0000000001.segment'])
+})
+
+t.test('SegmentFile: what cannot be appended leaves it as it was', async (t) => {
+  const path = join(root, '0000000009.segment')
+  writeFileSync(path, SEGMENT_HEAD)
+  const file = new SegmentFile(path, 9, 'r' as never)
+  await t.rejects(file.append(Buffer.from('bytes')), { code: 'EBADF' })
+  t.equal(file.size, SEGMENT_HEAD.length)
+  file.close()
 })
 
 t.test('SegmentStore: options out of range are told before anything is made', async (t) => {
