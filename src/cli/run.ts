@@ -122,7 +122,8 @@ async function* untilError(
   }
 }
 
-function writable({ stream }: Output): Promise<void> {
+/** Resolves when the output takes more, or never will. */
+export function writable({ stream }: Output): Promise<void> {
   if (stream.destroyed || !stream.writableNeedDrain) return Promise.resolve()
   return new Promise((resolve) => {
     const done = () => {
