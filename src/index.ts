@@ -17,7 +17,9 @@ export {
   S3Error,
   StateError,
   TableError,
+  StoreError,
   type ErrorFacts,
+  type StoreErrorCategory,
 } from './errors.ts'
 export {
   Bulkhead,
@@ -320,3 +322,18 @@ export {
   type TransformContext,
   type Transformer,
 } from './http/index.ts'
+export {
+  MemoryStore,
+  SegmentStore,
+  canonicalJson,
+  cidOf,
+  type JsonObject,
+  type JsonValue,
+  type MemoryStoreOptions,
+  type RecordMeta,
+  type RecordRef,
+  type SegmentStoreOptions,
+  type Store,
+  type StoreStream,
+  type StoreStreamOptions,
+} from './store/index.ts'

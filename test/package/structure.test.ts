@@ -26,6 +26,7 @@ const ROOMS = [
   'http',
   'websocket',
   's3',
+  'store',
   'testing',
   'cli',
 ]
@@ -69,6 +70,7 @@ t.test('packages are imported only where their room owns them', async (t) => {
     'csv-parse': ['records', 'http'],
     uplot: ['records'],
     ws: ['websocket'],
+    '@grpc/grpc-js': ['store'],
     commander: ['cli'],
     'cli-progress': ['cli'],
   }
