@@ -64,7 +64,9 @@ export class RecordStream extends Readable {
   #batchesOut = 0
   #names: readonly string[] | undefined
 
-  constructor(source: ModelData | RecordGenerator, options: RecordStreamOptions = {}) {
+  constructor(given: ModelData | FittedModel | RecordGenerator, options: RecordStreamOptions = {}) {
+    // a model has generate(), too, which begins anew each time
+    const source = 'partialFit' in given ? given.toJSON() : given
     const { format, signal } = options
     const { skip, end, batchSize, clock, highWaterMark } = planRecordStream(options)
     super({ objectMode: format === undefined, highWaterMark })
@@ -214,6 +216,12 @@ export class RecordStream extends Readable {
       this.#names = names
     })
   }
+}
+
+/** A `Model`, as far as a stream needs it. */
+interface FittedModel {
+  toJSON(): ModelData
+  partialFit: unknown
 }
 
 function drawOf({ seed, conditions, minAcceptance }: DrawOptions): DrawOptions {

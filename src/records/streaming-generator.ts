@@ -75,11 +75,14 @@ export class StreamingGenerator implements RecordGenerator {
   #updates = 0
 
   constructor(options: StreamingGeneratorOptions = {}) {
-    const { batchSize = DEFAULT_GENERATOR_BATCH, generator } = options
+    const { generator, ...others } = options
+    const { batchSize = DEFAULT_GENERATOR_BATCH } = options
     this.#batchSize = checkInteger('batchSize', batchSize, 1)
-    if (generator !== undefined) this.#source = sourceOf(checkMethods('generator', generator, ['generate']))
-    this.#options = options
+    this.#options = generator instanceof Model ? others : options
     this.#counter = new StatsCounter('StreamingGenerator', options)
+    if (generator instanceof Model) this.#use(generator)
+    else if (generator !== undefined)
+      this.#source = sourceOf(checkMethods('generator', generator, ['generate']))
     // what a stream would refuse is refused now
     if (generator !== undefined) this.stream().destroy()
   }

@@ -112,6 +112,17 @@ t.test(
   },
 )
 
+t.test(
+  'RecordStream: a model in place of a generator of your own is the model, and does not begin anew',
+  async (t) => {
+    const rows = model.generate(2500)
+    t.strictSame(await new RecordStream(model, { count: 2500, batchSize: 100 }).toArray(), rows)
+    const generator = new StreamingGenerator({ generator: model, batchSize: 100, maxBatches: 25 })
+    t.strictSame([...(await generator.generate(50)), ...(await generator.generate(50))], rows.slice(0, 100))
+    t.strictSame(await generator.stream().toArray(), rows)
+  },
+)
+
 t.test('RecordStream: counts what it gives, by threads too', async (t) => {
   const chunks: number[] = []
   const stream = model.stream({
