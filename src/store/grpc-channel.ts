@@ -18,7 +18,7 @@ import { STATUS, type CallStatus } from './store-status.ts'
 /** Pause between two pings unless told otherwise, in milliseconds. agntcy/dir ends connections that ping more than once a minute. */
 export const DEFAULT_KEEPALIVE = 120_000
 /** Shortest pause between two pings that servers have to bear, in milliseconds. */
-export const MIN_KEEPALIVE = 60_000
+const MIN_KEEPALIVE = 60_000
 /** How long the answer to a ping may take, in milliseconds. */
 export const KEEPALIVE_TIMEOUT = 20_000
 
@@ -31,7 +31,7 @@ export const MAX_FRAME_SIZE = 1024 * 1024
 export const SESSION_MEMORY = 256
 
 /** Bytes of messages that are written at once, without waiting for the turn of the event loop to end. */
-const WRITE_LENGTH = 128 * 1024
+const WRITE_LENGTH = 32 * 1024
 
 /** How a client proves who it is, and checks who the server is. All in PEM. */
 export interface ClientTls {
@@ -330,7 +330,10 @@ class ChannelCall implements OperationCall<Buffer> {
       .on('drain', () => events.onDrain())
       // what came has been read
       .on('end', () => this.#end())
-      .on('error', (error: Error) => (this.#status ??= lost(asError(error).message)))
+      .on('error', (error: NodeJS.ErrnoException) => {
+        // a reset has a code of its own
+        if (error.code !== 'ERR_HTTP2_STREAM_ERROR') this.#status ??= lost(asError(error).message)
+      })
       .on('close', () => this.#give(this.#status ?? statusOfReset(stream.rstCode)))
   }
 

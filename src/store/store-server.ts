@@ -2,6 +2,7 @@ import { timingSafeEqual } from 'node:crypto'
 import { OptionError, StateError, StoreError, asError } from '../errors.ts'
 import { RecordBatch } from '../flow/index.ts'
 import { checkBoolean, checkChoice, checkInteger, checkLimit, checkMethods, checkString } from '../options.ts'
+import { canonicalOfMessage } from './canonical-record.ts'
 import { digestOf } from './cid.ts'
 import { itemError } from './embedded-store.ts'
 import { pem } from './grpc-channel.ts'
@@ -10,7 +11,6 @@ import { IN_BAND, SERVICE } from './grpc-peer.ts'
 import { listenByHttp2 } from './http2-carrier.ts'
 import {
   DEFAULT_MAX_MESSAGE_LENGTH,
-  decodeRecord,
   decodeRef,
   encodeFaults,
   encodeMeta,
@@ -25,6 +25,9 @@ import { DEFAULT_WINDOW, type Store, type StoreStreamOptions } from './store.ts'
 
 /** Streams that a connection may have open unless told otherwise, as agntcy/dir has it. */
 export const DEFAULT_MAX_STREAMS = 1000
+
+/** Items that are answered together: fewer than the window of a client, so that it has others under way meanwhile. */
+const MAX_RUN = 32
 
 /** Faults that the answer to a delete may hold. */
 const MAX_FAULTS = 10_000
@@ -199,7 +202,7 @@ export class StoreServer {
       const inBand = this.#isInBand(call)
       const { signal } = call
       try {
-        for await (const run of work(call.messages(), { window: this.#window, signal })) {
+        for await (const run of work(call.messages(), { window: Math.min(this.#window, MAX_RUN), signal })) {
           const answers: Buffer[] = []
           let refusal: CallEnd | undefined
           for (const { error, answer } of run) {
@@ -278,14 +281,14 @@ function statusOfFailure(error: unknown): CallEnd {
 /** Records of messages. What is damaged is told by the store, in its place. */
 async function* recordsIn(
   runs: AsyncIterable<readonly Buffer[]>,
-): AsyncGenerator<RecordBatch<unknown>, void, undefined> {
+): AsyncGenerator<RecordBatch, void, undefined> {
   let index = 0
   for await (const messages of runs) {
     yield new RecordBatch(
       index,
       messages.map((message): unknown => {
         try {
-          return decodeRecord(message)
+          return canonicalOfMessage(message)
         } catch (error) {
           return unreadable(error)
         }
