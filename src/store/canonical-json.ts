@@ -26,6 +26,18 @@ interface Shape {
   readonly sorted: readonly string[]
   /** `"key":` for each of `sorted`. */
   readonly names: readonly string[]
+  /** The same as bytes. Made when it is asked for. */
+  order?: KeyOrder
+}
+
+/** Keys in the order of their bytes. */
+export interface KeyOrder {
+  /** For each, its number among the keys as they come. */
+  readonly from: readonly number[]
+  /** For each, `"key":` in UTF-8. */
+  readonly names: readonly { readonly bytes: Buffer; readonly isAscii: boolean }[]
+  /** False if one comes twice. */
+  readonly isUnique: boolean
 }
 
 /** Records of one kind have the same keys in the same order: sorting them once saves half of the time. */
@@ -133,6 +145,20 @@ function writeObject(object: Record<string, unknown>, depth: number): string {
   return text === '' ? '{}' : text + '}'
 }
 
+/** The order of the keys of an object. */
+export function keyOrder(keys: string[]): KeyOrder {
+  const shape = shapeOf(keys)
+  shape.order ??= {
+    from: shape.sorted.map((key) => shape.keys.indexOf(key)),
+    names: shape.names.map((name) => {
+      const bytes = Buffer.from(name)
+      return { bytes, isAscii: bytes.length === name.length }
+    }),
+    isUnique: new Set(keys).size === keys.length,
+  }
+  return shape.order
+}
+
 function shapeOf(keys: string[]): Shape {
   const first = keys[0] ?? ''
   const known = shapes.get(first)
@@ -140,7 +166,7 @@ function shapeOf(keys: string[]): Shape {
   const sorted = keys.toSorted()
   if (sorted.some((key) => HIGH.test(key)))
     sorted.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
-  const shape = { keys, sorted, names: sorted.map((key) => `${writeString(key)}:`) }
+  const shape: Shape = { keys, sorted, names: sorted.map((key) => `${writeString(key)}:`) }
   // a record used as a table, with its keys as data, shall not be kept
   if (keys.length <= 256) {
     if (shapes.size >= MAX_SHAPES) shapes.clear()
@@ -155,7 +181,8 @@ function isSame(known: readonly string[], keys: readonly string[]): boolean {
   return true
 }
 
-function writeString(text: string): string {
+/** Text as Go's encoder writes it. */
+export function writeString(text: string): string {
   if (!SPECIAL.test(text)) return `"${text}"`
   checkWellFormed(text)
   return JSON.stringify(text).replace(
@@ -164,7 +191,7 @@ function writeString(text: string): string {
   )
 }
 
-function writeNumber(number: number): string {
+export function writeNumber(number: number): string {
   if (!Number.isFinite(number)) throw invalid(`expected a finite number, got ${number}`)
   // JavaScript prints minus zero without its sign
   return number === 0 && Object.is(number, -0) ? '-0' : `${number}`

@@ -1,11 +1,8 @@
-import type { Client, Metadata, ServiceError } from '@grpc/grpc-js'
 import { PolicyError, StoreError } from '../errors.ts'
 import { digestOfCid } from './cid.ts'
 import { cidOfRef, itemError } from './embedded-store.ts'
-import { callStatusOf } from './grpc-call.ts'
-import { SERVICE, asBytes } from './grpc-peer.ts'
 import { decodeFaults, encodeRef } from './messages.ts'
-import type { LaneRules } from './operation-lane.ts'
+import type { LaneRules, OpenCall, OperationCall } from './operation-lane.ts'
 import { STATUS, errorOfStatus, verdictOf, type CallStatus } from './store-status.ts'
 import type { RefLike, RefResult } from './store.ts'
 
@@ -30,16 +27,12 @@ class CallEnded extends Error {
  * halved again, until the bad one stands alone. To delete what has gone already is no error, so nothing is lost by asking again.
  */
 export class DeleteCalls {
-  readonly #begin: () => Promise<{ readonly client: Client; readonly metadata: Metadata }>
+  readonly #open: OpenCall<Buffer, Buffer>
   readonly #rules: Omit<LaneRules, 'window'>
   readonly #signal: AbortSignal
 
-  constructor(
-    begin: () => Promise<{ readonly client: Client; readonly metadata: Metadata }>,
-    rules: Omit<LaneRules, 'window'>,
-    signal: AbortSignal,
-  ) {
-    this.#begin = begin
+  constructor(open: OpenCall<Buffer, Buffer>, rules: Omit<LaneRules, 'window'>, signal: AbortSignal) {
+    this.#open = open
     this.#rules = rules
     this.#signal = signal
   }
@@ -109,30 +102,34 @@ export class DeleteCalls {
 
   /** One call. What says something of an item resolves or throws later: for the breaker, the server is well. */
   async #call(pending: readonly Pending[]): Promise<StoreError[]> {
-    const { client, metadata } = await this.#begin()
-    const { answerTimeout } = this.#rules
-    const options = answerTimeout === Infinity ? {} : { deadline: Date.now() + answerTimeout }
+    let onAbort = () => {}
     const answer = await new Promise<Buffer>((resolve, reject) => {
-      const call = client.makeClientStreamRequest(
-        `${SERVICE}/Delete`,
-        asBytes,
-        asBytes,
-        metadata,
-        options,
-        (error: ServiceError | null, bytes?: Buffer) => {
-          this.#signal.removeEventListener('abort', onAbort)
-          if (error === null) resolve(bytes!)
-          // what is gone is what was asked for
-          else if ((error.code as number) === STATUS.NOT_FOUND && pending.length === 1)
-            resolve(Buffer.alloc(0))
-          else reject(new CallEnded(callStatusOf(error)))
-        },
-      )
-      const onAbort = () => call.cancel()
+      // one answer, and then the status
+      let answer: Buffer = Buffer.alloc(0)
+      let call: OperationCall<Buffer> | undefined
+      let isOver = false
+      onAbort = () => {
+        isOver = true
+        call?.cancel()
+        reject(this.#signal.reason as Error)
+      }
       this.#signal.addEventListener('abort', onAbort, { once: true })
-      for (const { cid } of pending) call.write(encodeRef(cid))
-      call.end()
-    })
+      const onEnd = (status: CallStatus) => {
+        isOver = true
+        // what is gone is what was asked for
+        const isGone = status.code === STATUS.NOT_FOUND && pending.length === 1
+        if (status.code === STATUS.OK || isGone) resolve(answer)
+        else reject(new CallEnded(status))
+      }
+      const opening = async () => {
+        call = await this.#open({ onAnswer: (bytes) => (answer = bytes), onDrain() {}, onEnd })
+        if (this.#signal.aborted) call.cancel()
+        if (isOver) return
+        for (const { cid } of pending) call.send(encodeRef(cid))
+        call.end()
+      }
+      opening().catch(reject)
+    }).finally(() => this.#signal.removeEventListener('abort', onAbort))
     return decodeFaults(answer)
       .filter(({ code }) => code !== STATUS.NOT_FOUND)
       .map(({ code, message, index }) =>

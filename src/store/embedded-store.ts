@@ -1,6 +1,7 @@
 import { StateError, StoreError, asError, describe } from '../errors.ts'
 import { checkInteger, checkSignal } from '../options.ts'
 import { canonicalJson, parseCanonical, type JsonObject } from './canonical-json.ts'
+import { CanonicalRecord } from './canonical-record.ts'
 import { cidOfDigest, digestOf, digestOfCid } from './cid.ts'
 import { itemBatches } from './item-batches.ts'
 import { metaOf, type RecordMeta } from './messages.ts'
@@ -50,23 +51,22 @@ export abstract class EmbeddedStore implements Store {
   pushStream(records: ItemSource<unknown>, options: StoreStreamOptions = {}): StoreStream<RefResult> {
     return this.#operation('pushStream', records, options, async (run, index) => {
       const results: RefResult[] = []
-      const hashed: HashedRecord[] = []
+      const all: HashedRecord[] = []
       for (const [i, record] of run.entries()) {
         try {
-          const text = canonicalJson(record)
+          const { text, digest } = hashed(record)
           // a character is at least one byte
           if (text.length > this.#maxRecordLength || Buffer.byteLength(text) > this.#maxRecordLength) {
             throw tooLong('send', this.#maxRecordLength, Buffer.byteLength(text))
           }
-          const digest = digestOf(text)
-          hashed.push({ digest, text })
+          all.push({ digest, text })
           results.push({ index: index + i, ref: { cid: cidOfDigest(digest) } })
         } catch (error) {
           results.push({ index: index + i, error: itemError(error, index + i) })
         }
       }
       try {
-        const pending = this.putAll(hashed)
+        const pending = this.putAll(all)
         if (pending !== undefined) await pending
       } catch (error) {
         return results.map((result) =>
@@ -186,6 +186,12 @@ export abstract class EmbeddedStore implements Store {
       },
     })
   }
+}
+
+function hashed(record: unknown): HashedRecord {
+  if (record instanceof CanonicalRecord) return record
+  const text = canonicalJson(record)
+  return { text, digest: digestOf(text) }
 }
 
 /** The CID that a ref names. */

@@ -8,7 +8,7 @@ const LOST =
   /RST_STREAM|Connection dropped|No connection established|Call cancelled|Stream removed|Cancelled on client|premature|goaway|ECONN|EPIPE|ETIMEDOUT/i
 
 /** Tells the status of a server from one that was made up on this side. */
-export function callStatusOf({ code, details }: Pick<StatusObject, 'code' | 'details'>): CallStatus {
+function callStatusOf({ code, details }: Pick<StatusObject, 'code' | 'details'>): CallStatus {
   return { code, message: details === '' ? `status ${code}` : details, fromServer: !LOST.test(details) }
 }
 

@@ -1,13 +1,13 @@
-import type { ChannelCredentials, Client, Metadata } from '@grpc/grpc-js'
 import { OptionError, StateError } from '../errors.ts'
 import { CircuitBreaker, mapOrdered } from '../flow/index.ts'
-import { checkBoolean, checkChoice, checkInteger, checkLimit, checkSignal, checkString } from '../options.ts'
+import { checkBoolean, checkChoice, checkInteger, checkSignal } from '../options.ts'
 import type { JsonObject } from './canonical-json.ts'
 import { digestOfCid } from './cid.ts'
 import { DeleteCalls } from './delete-calls.ts'
 import { cidOfRef } from './embedded-store.ts'
-import { IN_BAND, SERVICE, loadGrpc, type Grpc } from './grpc-peer.ts'
-import { grpcCall } from './grpc-call.ts'
+import { GrpcChannel, type ChannelCallOptions, type GrpcChannelOptions } from './grpc-channel.ts'
+import { GrpcJsChannel } from './grpc-js-channel.ts'
+import { IN_BAND, SERVICE } from './grpc-peer.ts'
 import { itemBatches } from './item-batches.ts'
 import {
   DEFAULT_MAX_MESSAGE_LENGTH,
@@ -20,6 +20,7 @@ import {
   isFault,
   type RecordMeta,
 } from './messages.ts'
+import type { OpenCall } from './operation-lane.ts'
 import { checkRules, resultsOf, type RetryRules } from './operation-stream.ts'
 import { corrupt } from './proto-reader.ts'
 import { errorOfStatus, isTooLarge, STATUS, type CallStatus } from './store-status.ts'
@@ -39,39 +40,23 @@ import {
 /** Failures in a row after which a {@link GrpcStore} leaves its server alone: more than the retries of one item. */
 export const DEFAULT_STORE_BREAKER_FAILURES = 12
 
-/** Pause between two pings unless told otherwise, in milliseconds. agntcy/dir ends connections that ping more than once a minute. */
-export const DEFAULT_KEEPALIVE = 120_000
-const MIN_KEEPALIVE = 60_000
-const KEEPALIVE_TIMEOUT = 20_000
-
 /** Refs that a delete tells a server at once. */
 const DELETE_RUN = 64
 
-/** How a client proves who it is, and checks who the server is. All in PEM. */
-export interface ClientTls {
-  /** Authorities to trust. @defaultValue those of Node */
-  readonly ca?: Uint8Array | string
-  /** Certificate and key of the client, for mutual TLS. */
-  readonly cert?: Uint8Array | string
-  readonly key?: Uint8Array | string
-  /** Name that the server's certificate must have. @defaultValue the host of the address */
-  readonly serverName?: string
-}
-
 /** Options of {@link GrpcStore}. */
-export interface GrpcStoreOptions extends RetryRules {
-  /** TLS with the authorities of Node (`true`) or others; without it, nothing is encrypted. */
-  readonly tls?: boolean | ClientTls
+export interface GrpcStoreOptions extends RetryRules, GrpcChannelOptions {
+  /**
+   * What carries the calls: `'http2'` is Node's own, `'grpc-js'` the package `@grpc/grpc-js`, which is slower, and knows names
+   * like `dns:///host`, balancing of load, and proxies.
+   * @defaultValue `'http2'`
+   */
+  readonly transport?: 'http2' | 'grpc-js'
   /** Bearer token for each call, or what gives one. Travels in the clear unless there is TLS. */
   readonly token?: string | (() => string | Promise<string>)
   /** Metadata for each call. */
   readonly metadata?: Readonly<Record<string, string>>
-  /** How messages are compressed. @defaultValue `'none'` */
-  readonly compression?: 'none' | 'gzip'
   /** Longest message, in bytes, either way. @defaultValue 4 MiB */
   readonly maxMessageLength?: number
-  /** Milliseconds between pings, at least 60000, or `Infinity` for none. @defaultValue 120000 */
-  readonly keepalive?: number
   /** Whether errors in-band are offered to the server: of no effect on one that does not know them. @defaultValue true */
   readonly inBandErrors?: boolean
 }
@@ -82,7 +67,7 @@ export interface GrpcStoreOptions extends RetryRules {
  * first bad item, by sending again what followed it. Lost connections, restarts, and streams that end by age are survived.
  *
  * @remarks
- * Needs the package `@grpc/grpc-js`. Holds `window × concurrency` items and results, and as many bytes as they have. While the
+ * Holds `window × concurrency` items and results, and as many bytes as they have. While the
  * circuit breaker is open (12 failures in a row, for 10 s), items fail at once with the category `'connection'`.
  * @throws {@link OptionError} if an option is out of range.
  * @example
@@ -106,31 +91,27 @@ export interface GrpcStoreOptions extends RetryRules {
  * ```
  */
 export class GrpcStore implements Store {
-  readonly #address: string
+  readonly #channel: GrpcChannel | GrpcJsChannel
   readonly #options: GrpcStoreOptions
   readonly #rules: RetryRules
   readonly #maxMessageLength: number
-  #connection: Promise<{ readonly grpc: Grpc; readonly client: Client }> | undefined
   #closed = false
 
   constructor(address: string, options: GrpcStoreOptions = {}) {
-    this.#address = checkString('address', address)
-    const {
-      tls,
-      token,
-      compression = 'none',
-      maxMessageLength = DEFAULT_MAX_MESSAGE_LENGTH,
-      keepalive = DEFAULT_KEEPALIVE,
-    } = options
-    if (tls !== undefined && typeof tls !== 'boolean' && (typeof tls !== 'object' || tls === null)) {
-      throw new OptionError('tls', tls, 'true, false, or certificates')
+    const { token, transport = 'http2', maxMessageLength = DEFAULT_MAX_MESSAGE_LENGTH } = options
+    checkChoice('transport', transport, ['http2', 'grpc-js'])
+    const { tls, compression, keepalive } = options
+    const channelOptions = {
+      ...(tls !== undefined && { tls }),
+      ...(compression !== undefined && { compression }),
+      ...(keepalive !== undefined && { keepalive }),
+      maxMessageLength,
     }
+    this.#channel = new (transport === 'http2' ? GrpcChannel : GrpcJsChannel)(address, channelOptions)
     if (token !== undefined && typeof token !== 'string' && typeof token !== 'function') {
       throw new OptionError('token', token, 'a string, or a function that gives one')
     }
-    checkChoice('compression', compression, ['none', 'gzip'])
-    this.#maxMessageLength = checkInteger('maxMessageLength', maxMessageLength, 1, 2 ** 31 - 1)
-    checkLimit('keepalive', keepalive, MIN_KEEPALIVE)
+    this.#maxMessageLength = maxMessageLength
     if (options.inBandErrors !== undefined) checkBoolean('inBandErrors', options.inBandErrors)
     checkRules(options)
     this.#options = options
@@ -179,8 +160,9 @@ export class GrpcStore implements Store {
     checkInteger('window', window, 1)
     checkInteger('concurrency', concurrency, 1)
     checkSignal('signal', signal)
-    const begin = async () => this.#begin()
     const rules = checkRules(this.#rules)
+    const { answerTimeout } = rules
+    const open = this.#call('Delete', answerTimeout === Infinity ? {} : { timeout: answerTimeout })
     return new StoreStream<RefResult>({
       stage: 'deleteStream',
       signal,
@@ -194,7 +176,7 @@ export class GrpcStore implements Store {
             count += run.length
           }
         }
-        const calls = new DeleteCalls(begin, rules, inner)
+        const calls = new DeleteCalls(open, rules, inner)
         const work = ({ first, run }: { readonly first: number; readonly run: readonly RefLike[] }) =>
           calls.delete(run, first)
         yield* mapOrdered(runs(), work, { concurrency, window: concurrency, signal: inner })
@@ -220,9 +202,7 @@ export class GrpcStore implements Store {
 
   async close(): Promise<void> {
     this.#closed = true
-    const connection = this.#connection
-    this.#connection = undefined
-    if (connection !== undefined) (await connection).client.close()
+    await this.#channel.close()
   }
 
   #operation<I, R extends { readonly error?: unknown }>(
@@ -231,15 +211,17 @@ export class GrpcStore implements Store {
     options: StoreStreamOptions,
     { encode, decode }: { encode: (item: I) => Buffer; decode: (answer: Buffer, index: number) => R },
   ): StoreStream<R> {
-    const open = async (events: Parameters<ReturnType<typeof grpcCall>>[0]) => {
-      const { client, metadata } = await this.#begin()
-      const call = grpcCall(client, `${SERVICE}/${method}`, () => metadata)
-      if (method === 'Push') return call(events)
-      // refs are short: a message that is too long is an answer, though grpc-js says so in the words of a server
-      const onEnd = (status: CallStatus) =>
-        events.onEnd(isTooLarge(status) ? { ...status, fromServer: false } : status)
-      return call({ ...events, onEnd })
-    }
+    const call = this.#call(method)
+    // refs are short: a message that is too long is an answer, though grpc-js says so in the words of a server
+    const open: OpenCall<Buffer, Buffer> =
+      method === 'Push'
+        ? call
+        : (events) =>
+            call({
+              ...events,
+              onEnd: (status: CallStatus) =>
+                events.onEnd(isTooLarge(status) ? { ...status, fromServer: false } : status),
+            })
     const stage = `${method.toLowerCase()}Stream`
     return resultsOf<I, Buffer, Buffer, Buffer, R>(
       source,
@@ -253,43 +235,20 @@ export class GrpcStore implements Store {
     )
   }
 
-  async #begin(): Promise<{ readonly grpc: Grpc; readonly client: Client; readonly metadata: Metadata }> {
-    if (this.#closed) throw new StateError('ERR_MILLRACE_STORE_CLOSED', 'store: it is closed')
-    this.#connection ??= this.#connect()
-    const { grpc, client } = await this.#connection
-    const { token, metadata = {}, inBandErrors = true } = this.#options
-    const all = new grpc.Metadata()
-    for (const [name, value] of Object.entries(metadata)) all.set(name, value)
-    if (inBandErrors) all.set(IN_BAND, '1')
-    if (token !== undefined)
-      all.set('authorization', `Bearer ${typeof token === 'string' ? token : await token()}`)
-    return { grpc, client, metadata: all }
+  #call(method: string, options: Pick<ChannelCallOptions, 'timeout'> = {}): OpenCall<Buffer, Buffer> {
+    return this.#channel.call(`${SERVICE}/${method}`, { ...options, metadata: () => this.#metadata() })
   }
 
-  async #connect(): Promise<{ readonly grpc: Grpc; readonly client: Client }> {
-    const grpc = await loadGrpc()
-    const { keepalive = DEFAULT_KEEPALIVE, compression, tls } = this.#options
-    const serverName = typeof tls === 'object' ? tls.serverName : undefined
-    const client = new grpc.Client(this.#address, credentialsOf(grpc, tls), {
-      'grpc.max_send_message_length': this.#maxMessageLength,
-      'grpc.max_receive_message_length': this.#maxMessageLength,
-      // the retries are ours: those of the channel would buffer messages, and know nothing of answers
-      'grpc.enable_retries': 0,
-      'grpc.initial_reconnect_backoff_ms': 100,
-      'grpc.max_reconnect_backoff_ms': 5000,
-      ...(keepalive !== Infinity && {
-        'grpc.keepalive_time_ms': keepalive,
-        'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT,
+  async #metadata(): Promise<Record<string, string>> {
+    if (this.#closed) throw new StateError('ERR_MILLRACE_STORE_CLOSED', 'store: it is closed')
+    const { token, metadata, inBandErrors = true } = this.#options
+    return {
+      ...metadata,
+      ...(inBandErrors && { [IN_BAND]: '1' }),
+      ...(token !== undefined && {
+        authorization: `Bearer ${typeof token === 'string' ? token : await token()}`,
       }),
-      ...(compression === 'gzip' && {
-        'grpc.default_compression_algorithm': grpc.compressionAlgorithms.gzip,
-      }),
-      ...(serverName !== undefined && {
-        'grpc.ssl_target_name_override': serverName,
-        'grpc.default_authority': serverName,
-      }),
-    })
-    return { grpc, client }
+    }
   }
 }
 
@@ -298,14 +257,4 @@ function encodeRefLike(ref: RefLike): Buffer {
   const cid = cidOfRef(ref)
   digestOfCid(cid)
   return encodeRef(cid)
-}
-
-function credentialsOf(grpc: Grpc, tls: boolean | ClientTls | undefined): ChannelCredentials {
-  if (tls === undefined || tls === false) return grpc.credentials.createInsecure()
-  const { ca, cert, key } = tls === true ? ({} as ClientTls) : tls
-  return grpc.credentials.createSsl(pem(ca), pem(key), pem(cert))
-}
-
-export function pem(text: Uint8Array | string | undefined): Buffer | null {
-  return text === undefined ? null : Buffer.from(text as string)
 }

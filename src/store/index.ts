@@ -25,13 +25,15 @@ export {
 } from './segment-log.ts'
 export type { Damage } from './segment-file.ts'
 export { INDEX_BYTES_PER_RECORD } from './digest-index.ts'
+export { DEFAULT_STORE_BREAKER_FAILURES, GrpcStore, type GrpcStoreOptions } from './grpc-store.ts'
 export {
   DEFAULT_KEEPALIVE,
-  DEFAULT_STORE_BREAKER_FAILURES,
-  GrpcStore,
+  GrpcChannel,
+  type ChannelCallOptions,
   type ClientTls,
-  type GrpcStoreOptions,
-} from './grpc-store.ts'
+  type GrpcChannelOptions,
+} from './grpc-channel.ts'
+export type { CallMetadata } from './grpc-headers.ts'
 export { DEFAULT_MAX_STREAMS, StoreServer, type ServerTls, type StoreServerOptions } from './store-server.ts'
 export { grpcCall } from './grpc-call.ts'
 export {

@@ -22,7 +22,6 @@ export async function* itemBatches<T>(
     yield* syncBatches(source, size, signal)
     return
   }
-  const items = itemsOf(source)
   let held: T[] = []
   let wake = () => {}
   let resume = () => {}
@@ -30,11 +29,13 @@ export async function* itemBatches<T>(
   let fault: { readonly error: unknown } | undefined
   const read = async () => {
     try {
-      for await (const item of items) {
-        held.push(item)
-        if (held.length === 1) wake()
-        if (held.length >= size) await new Promise<void>((resolve) => (resume = resolve))
-        if (ended) return
+      for await (const item of source) {
+        for (const one of RecordBatch.is(item) ? item.records : [item]) {
+          held.push(one)
+          if (held.length === 1) wake()
+          if (held.length >= size) await new Promise<void>((resolve) => (resume = resolve))
+          if (ended) return
+        }
       }
     } catch (error) {
       fault = { error }
@@ -44,7 +45,7 @@ export async function* itemBatches<T>(
   }
   const onAbort = () => wake()
   signal.addEventListener('abort', onAbort, { once: true })
-  const reading = read()
+  void read()
   try {
     for (;;) {
       signal.throwIfAborted()
@@ -63,20 +64,14 @@ export async function* itemBatches<T>(
     ended = true
     resume()
     // a source that still owes an item answers only after it: it is told, and not waited for
-    if (owing) void endSource(source, items, reading)
+    if (owing) endSource(source)
   }
 }
 
-async function endSource<T>(
-  source: ItemSource<T>,
-  items: AsyncGenerator<T>,
-  reading: Promise<void>,
-): Promise<void> {
+function endSource(source: object): void {
   const { destroy } = source as { destroy?: unknown }
   // a generator that waits cannot be ended; a stream can
   if (typeof destroy === 'function') destroy.call(source)
-  await reading
-  await items.return(undefined)
 }
 
 function* syncBatches<T>(

@@ -18,8 +18,8 @@ export interface OperationCall<M> {
   send(message: M): boolean
   /** There is no more to send. */
   end(): void
-  /** Gives up. */
-  cancel(): void
+  /** Gives up. `isSilent`: because the other end owes an answer and says nothing; its connection may be dead. */
+  cancel(isSilent?: boolean): void
 }
 
 /** Begins a call. What it throws ends the whole stream: it is for what no other try would mend. */
@@ -206,7 +206,7 @@ export class OperationLane<M, A> {
     this.#pump()
   }
 
-  #over(status: CallStatus): void {
+  #over(status: CallStatus, isSilent = false): void {
     const { retries } = this.#rules
     const answers = this.#answers
     const [head] = this.#items
@@ -215,7 +215,7 @@ export class OperationLane<M, A> {
     if (isDone || verdict === 'item' || verdict === 'all') this.#succeed()
     else this.#report?.reject(new CallFailed(status.message))
     const wasSolo = this.#solo
-    this.#drop()
+    this.#drop(isSilent)
     if (isDone) return this.#pump()
     head.attempts++
     if (verdict === 'all') return this.#failAll((index) => errorOfStatus(status, index, head.attempts))
@@ -253,7 +253,7 @@ export class OperationLane<M, A> {
   }
 
   /** Lets go of the call, whatever becomes of it. */
-  #drop(): void {
+  #drop(isSilent = false): void {
     clearTimeout(this.#timer)
     this.#generation++
     const call = this.#call
@@ -261,7 +261,7 @@ export class OperationLane<M, A> {
     this.#opening = false
     this.#report = undefined
     this.#sent = 0
-    call?.cancel()
+    call?.cancel(isSilent)
   }
 
   #failAll(errorFor: (index: number) => StoreError): void {
@@ -285,7 +285,7 @@ export class OperationLane<M, A> {
       const silence = performance.now() - this.#lastAnswer
       if (this.#sent > 0 && silence >= answerTimeout) {
         const message = `expected an answer within ${answerTimeout} ms, got none`
-        this.#over({ code: STATUS.DEADLINE_EXCEEDED, message, fromServer: false })
+        this.#over({ code: STATUS.DEADLINE_EXCEEDED, message, fromServer: false }, true)
       } else this.#watch()
     }, answerTimeout)
   }

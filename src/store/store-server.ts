@@ -1,15 +1,16 @@
 import { timingSafeEqual } from 'node:crypto'
-import type { Readable } from 'node:stream'
-import type { Metadata, Server, ServerDuplexStream, ServerReadableStream, sendUnaryData } from '@grpc/grpc-js'
 import { OptionError, StateError, StoreError, asError } from '../errors.ts'
-import { checkBoolean, checkInteger, checkLimit, checkMethods, checkString } from '../options.ts'
+import { RecordBatch } from '../flow/index.ts'
+import { checkBoolean, checkChoice, checkInteger, checkLimit, checkMethods, checkString } from '../options.ts'
+import { canonicalOfMessage } from './canonical-record.ts'
 import { digestOf } from './cid.ts'
 import { itemError } from './embedded-store.ts'
-import { IN_BAND, SERVICE, asBytes, loadGrpc } from './grpc-peer.ts'
-import { pem } from './grpc-store.ts'
+import { pem } from './grpc-channel.ts'
+import { listenByGrpcJs } from './grpc-js-carrier.ts'
+import { IN_BAND, SERVICE } from './grpc-peer.ts'
+import { listenByHttp2 } from './http2-carrier.ts'
 import {
   DEFAULT_MAX_MESSAGE_LENGTH,
-  decodeRecord,
   decodeRef,
   encodeFaults,
   encodeMeta,
@@ -17,12 +18,16 @@ import {
   encodeRef,
   type Fault,
 } from './messages.ts'
+import { MessageFault, type CallEnd, type Carrier, type ServeCall, type ServerCall } from './server-call.ts'
 import { STATUS, statusOfError } from './store-status.ts'
 import type { StoreStream } from './store-stream.ts'
 import { DEFAULT_WINDOW, type Store, type StoreStreamOptions } from './store.ts'
 
 /** Streams that a connection may have open unless told otherwise, as agntcy/dir has it. */
 export const DEFAULT_MAX_STREAMS = 1000
+
+/** Items that are answered together: fewer than the window of a client, so that it has others under way meanwhile. */
+const MAX_RUN = 32
 
 /** Faults that the answer to a delete may hold. */
 const MAX_FAULTS = 10_000
@@ -37,6 +42,11 @@ export interface ServerTls {
 
 /** Options of {@link StoreServer}. */
 export interface StoreServerOptions {
+  /**
+   * What carries the calls: Node's own `'http2'`, or the package `@grpc/grpc-js`, which is slower.
+   * @defaultValue `'http2'`
+   */
+  readonly transport?: 'http2' | 'grpc-js'
   readonly tls?: ServerTls
   /** Bearer tokens that let a client in. @defaultValue none is asked for */
   readonly tokens?: readonly string[]
@@ -62,7 +72,7 @@ type Answered = { readonly index: number; readonly error?: StoreError | undefine
  * Answers come in the order of the messages, and the first item that fails ends its stream with a status, as there. A client
  * that offers it (as `GrpcStore` does) gets the error in the place of the answer, and the stream goes on.
  *
- * @remarks Needs the package `@grpc/grpc-js`. Holds a window of messages for each stream.
+ * @remarks Holds a window of messages for each stream, and 1 MiB of those that came.
  * @throws {@link OptionError} if an option is out of range.
  * @example
  * ```ts
@@ -86,13 +96,14 @@ export class StoreServer {
   readonly #window: number
   readonly #maxMessageLength: number
   readonly #tokens: readonly Buffer[] | undefined
-  #server: Server | undefined
+  #carrier: Carrier | undefined
 
   constructor(store: Store, options: StoreServerOptions = {}) {
     this.#store = checkMethods('store', store, ['pushStream', 'pullStream', 'lookupStream', 'deleteStream'])
     const { window = DEFAULT_WINDOW, maxMessageLength = DEFAULT_MAX_MESSAGE_LENGTH, tls, tokens } = options
     this.#window = checkInteger('window', window, 1)
     this.#maxMessageLength = checkInteger('maxMessageLength', maxMessageLength, 1, 2 ** 31 - 1)
+    checkChoice('transport', options.transport ?? 'http2', ['http2', 'grpc-js'])
     checkInteger('maxStreams', options.maxStreams ?? DEFAULT_MAX_STREAMS, 1)
     checkLimit('maxConnectionAge', options.maxConnectionAge ?? Infinity)
     checkLimit('maxConnectionAgeGrace', options.maxConnectionAgeGrace ?? Infinity)
@@ -121,252 +132,189 @@ export class StoreServer {
   }: { readonly host?: string; readonly port?: number } = {}): Promise<number> {
     checkString('host', host)
     checkInteger('port', port, 0, 65_535)
-    if (this.#server !== undefined)
+    if (this.#carrier !== undefined)
       throw new StateError('ERR_MILLRACE_STORE_CLOSED', 'server: it is started already')
-    const grpc = await loadGrpc()
     const {
       tls,
+      transport = 'http2',
       maxStreams = DEFAULT_MAX_STREAMS,
       maxConnectionAge = Infinity,
       maxConnectionAgeGrace = 300_000,
     } = this.#options
-    const server = new grpc.Server({
-      'grpc.max_receive_message_length': this.#maxMessageLength,
-      'grpc.max_send_message_length': this.#maxMessageLength,
-      'grpc.max_concurrent_streams': maxStreams,
-      ...(maxConnectionAge !== Infinity && {
-        'grpc.max_connection_age_ms': maxConnectionAge,
-        'grpc.max_connection_age_grace_ms': maxConnectionAgeGrace,
-      }),
-    })
-    const definition = (method: string, responseStream: boolean) => ({
-      path: `${SERVICE}/${method}`,
-      requestStream: true as const,
-      responseStream,
-      requestSerialize: asBytes,
-      requestDeserialize: asBytes,
-      responseSerialize: asBytes,
-      responseDeserialize: asBytes,
-    })
-    const makeMetadata = () => new grpc.Metadata()
     const store = this.#store
-    const handlers = {
-      Push: this.#stream(makeMetadata, (messages, options) =>
-        answersOf(store.pushStream(recordsIn(messages), options), ({ ref }) => encodeRef(ref!.cid)),
-      ),
-      Pull: this.#stream(makeMetadata, (messages, options) =>
-        answersOf(store.pullStream(refsIn(messages), options), ({ record }) =>
-          encodeRecord(record, this.#maxMessageLength),
+    const services = new Map<string, ServeCall>([
+      [
+        `${SERVICE}/Push`,
+        this.#stream((messages, options) =>
+          answersOf(store.pushStream(recordsIn(messages), options), ({ ref }) => encodeRef(ref!.cid)),
         ),
-      ),
-      Lookup: this.#stream(makeMetadata, (messages, options) =>
-        answersOf(store.lookupStream(refsIn(messages), options), ({ meta }) => encodeMeta(meta!)),
-      ),
-      Delete: (call: ServerReadableStream<Buffer, Buffer>, callback: sendUnaryData<Buffer>) => {
-        void this.#delete(call, callback, makeMetadata)
+      ],
+      [
+        `${SERVICE}/Pull`,
+        this.#stream((messages, options) =>
+          answersOf(store.pullStream(refsIn(messages), options), ({ record }) =>
+            encodeRecord(record, this.#maxMessageLength),
+          ),
+        ),
+      ],
+      [
+        `${SERVICE}/Lookup`,
+        this.#stream((messages, options) =>
+          answersOf(store.lookupStream(refsIn(messages), options), ({ meta }) => encodeMeta(meta!)),
+        ),
+      ],
+      [`${SERVICE}/Delete`, (call) => this.#delete(call)],
+    ])
+    const listen = transport === 'http2' ? listenByHttp2 : listenByGrpcJs
+    this.#carrier = await listen(services, {
+      host,
+      port,
+      tls: tls && {
+        cert: pem(tls.cert),
+        key: pem(tls.key),
+        clientCa: tls.clientCa === undefined ? undefined : pem(tls.clientCa),
       },
-    }
-    server.addService(
-      {
-        Push: definition('Push', true),
-        Pull: definition('Pull', true),
-        Lookup: definition('Lookup', true),
-        Delete: definition('Delete', false),
-      },
-      handlers,
-    )
-    const credentials =
-      tls === undefined
-        ? grpc.ServerCredentials.createInsecure()
-        : grpc.ServerCredentials.createSsl(
-            pem(tls.clientCa),
-            [{ private_key: pem(tls.key)!, cert_chain: pem(tls.cert)! }],
-            tls.clientCa !== undefined,
-          )
-    const address = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host
-    const bound = await new Promise<number>((resolve, reject) => {
-      server.bindAsync(`${address}:${port}`, credentials, (error, actual) =>
-        error ? reject(error) : resolve(actual),
-      )
+      maxMessageLength: this.#maxMessageLength,
+      maxStreams,
+      maxConnectionAge,
+      maxConnectionAgeGrace,
     })
-    this.#server = server
-    return bound
+    return this.#carrier.port
   }
 
   /**
    * Ends it: no new streams, and those that are open have `grace` milliseconds to end. The store stays open.
    */
   async stop({ grace = 1000 }: { readonly grace?: number } = {}): Promise<void> {
-    const server = this.#server
-    if (server === undefined) return
-    this.#server = undefined
-    const timer = setTimeout(() => server.forceShutdown(), grace)
-    await new Promise<void>((resolve) => server.tryShutdown(() => resolve()))
-    clearTimeout(timer)
+    const carrier = this.#carrier
+    this.#carrier = undefined
+    await carrier?.stop(grace)
   }
 
   #stream(
-    makeMetadata: () => Metadata,
     work: (
-      messages: AsyncIterable<Buffer>,
+      messages: AsyncIterable<readonly Buffer[]>,
       options: StoreStreamOptions,
     ) => AsyncIterable<readonly Answered[]>,
-  ): (call: ServerDuplexStream<Buffer, Buffer>) => void {
-    return (call) => void this.#serve(call, makeMetadata, work)
-  }
-
-  async #serve(
-    call: ServerDuplexStream<Buffer, Buffer>,
-    makeMetadata: () => Metadata,
-    work: (
-      messages: AsyncIterable<Buffer>,
-      options: StoreStreamOptions,
-    ) => AsyncIterable<readonly Answered[]>,
-  ): Promise<void> {
-    const abort = new AbortController()
-    call.on('cancelled', () => abort.abort())
-    call.on('error', () => abort.abort())
-    const fail = (status: Refusal) => void call.emit('error', status)
-    if (!this.#isWelcome(call.metadata)) return fail(STRANGER)
-    const inBand = this.#isInBand(call, makeMetadata)
-    try {
-      for await (const run of work(messagesOf(call), { window: this.#window, signal: abort.signal })) {
-        for (const { error, answer } of run) {
-          const bytes = answer ?? (inBand ? encodeFaults([faultOf(error!, 0)]) : undefined)
-          // what came behind is not answered: whoever reads the n-th answer must find the n-th message in it
-          if (bytes === undefined) return fail(statusOfError(error!))
-          call.write(bytes)
+  ): ServeCall {
+    return async (call) => {
+      if (!this.#isWelcome(call)) return call.end(STRANGER)
+      const inBand = this.#isInBand(call)
+      const { signal } = call
+      try {
+        for await (const run of work(call.messages(), { window: Math.min(this.#window, MAX_RUN), signal })) {
+          const answers: Buffer[] = []
+          let refusal: CallEnd | undefined
+          for (const { error, answer } of run) {
+            const bytes = answer ?? (inBand ? encodeFaults([faultOf(error!, 0)]) : undefined)
+            // what came behind is not answered: whoever reads the n-th answer must find the n-th message in it
+            if (bytes === undefined) {
+              refusal = statusOfError(error!)
+              break
+            }
+            answers.push(bytes)
+          }
+          const written = answers.length > 0 ? call.write(answers) : undefined
+          if (refusal !== undefined) return call.end(refusal)
+          if (written !== undefined) await written
+          if (signal.aborted) return
         }
-        if (call.writableNeedDrain) await drained(call)
-        if (abort.signal.aborted) return
+        call.end()
+      } catch (error) {
+        if (!signal.aborted) call.end(statusOfFailure(error))
       }
-      call.end()
-    } catch (error) {
-      if (!abort.signal.aborted) fail(statusOfFailure(error))
     }
   }
 
-  async #delete(
-    call: ServerReadableStream<Buffer, Buffer>,
-    callback: sendUnaryData<Buffer>,
-    makeMetadata: () => Metadata,
-  ): Promise<void> {
-    const abort = new AbortController()
-    call.on('cancelled', () => abort.abort())
-    call.on('error', () => abort.abort())
-    if (!this.#isWelcome(call.metadata)) return callback(STRANGER)
-    const inBand = this.#isInBand(call, makeMetadata)
+  async #delete(call: ServerCall): Promise<void> {
+    if (!this.#isWelcome(call)) return call.end(STRANGER)
+    const inBand = this.#isInBand(call)
+    const { signal } = call
     const faults: Fault[] = []
     try {
-      for await (const { error, index } of this.#store.deleteStream(refsIn(messagesOf(call)), {
+      for await (const { error, index } of this.#store.deleteStream(refsIn(call.messages()), {
         window: this.#window,
-        signal: abort.signal,
+        signal,
       })) {
         if (error === undefined) continue
-        if (!inBand || faults.length === MAX_FAULTS) return callback(statusOfError(error))
+        if (!inBand || faults.length === MAX_FAULTS) return call.end(statusOfError(error))
         faults.push(faultOf(error, index))
       }
-      callback(null, encodeFaults(faults))
+      void call.write([encodeFaults(faults)])
+      call.end()
     } catch (error) {
-      if (!abort.signal.aborted) callback(statusOfFailure(error))
+      if (!signal.aborted) call.end(statusOfFailure(error))
     }
   }
 
-  #isWelcome(metadata: Metadata): boolean {
+  #isWelcome(call: ServerCall): boolean {
     if (this.#tokens === undefined) return true
-    const [given] = metadata.get('authorization')
-    const token = /^bearer (.*)$/i.exec(typeof given === 'string' ? given : '')?.[1]
+    const token = /^bearer (.*)$/i.exec(call.header('authorization') ?? '')?.[1]
     if (token === undefined) return false
     const digest = Buffer.from(digestOf(token), 'latin1')
     return this.#tokens.some((known) => timingSafeEqual(known, digest))
   }
 
   /** Whether the client offered to read errors in-band, and if so says that it will. */
-  #isInBand(
-    call: { readonly metadata: Metadata; sendMetadata(metadata: Metadata): void },
-    makeMetadata: () => Metadata,
-  ): boolean {
-    if (this.#options.inBandErrors === false || call.metadata.get(IN_BAND)[0] !== '1') return false
-    const metadata = makeMetadata()
-    metadata.set(IN_BAND, '1')
-    call.sendMetadata(metadata)
+  #isInBand(call: ServerCall): boolean {
+    if (this.#options.inBandErrors === false || call.header(IN_BAND) !== '1') return false
+    call.sendHeaders({ [IN_BAND]: '1' })
     return true
   }
 }
 
-/** A status as a handler gives it. */
-interface Refusal {
-  readonly code: number
-  readonly details: string
-}
-
-const STRANGER: Refusal = { code: STATUS.UNAUTHENTICATED, details: 'expected a bearer token that is known' }
+const STRANGER: CallEnd = { code: STATUS.UNAUTHENTICATED, details: 'expected a bearer token that is known' }
 
 function faultOf(error: StoreError, index: number): Fault {
   const { code, details } = statusOfError(error)
   return { code, message: details, index }
 }
 
-function statusOfFailure(error: unknown): { readonly code: number; readonly details: string } {
+function statusOfFailure(error: unknown): CallEnd {
   if (error instanceof StoreError) return statusOfError(error)
-  return { code: STATUS.INTERNAL, details: asError(error).message }
-}
-
-/** Messages that wait for the store before the connection is held back. */
-const HELD_MESSAGES = 16
-
-/** The messages of a call. Node's own iterator would destroy the call at their end, with the answers still to come. */
-async function* messagesOf(call: Readable): AsyncGenerator<Buffer, void, undefined> {
-  let held: Buffer[] = []
-  let ended = false
-  let wake = () => {}
-  const onData = (message: Buffer) => {
-    held.push(message)
-    if (held.length >= HELD_MESSAGES) call.pause()
-    wake()
-  }
-  const onEnd = () => {
-    ended = true
-    wake()
-  }
-  call.on('data', onData).on('end', onEnd).on('close', onEnd)
-  try {
-    for (;;) {
-      if (held.length > 0) {
-        const run = held
-        held = []
-        if (call.isPaused()) call.resume()
-        yield* run
-      } else if (ended) return
-      else await new Promise<void>((resolve) => (wake = resolve))
-    }
-  } finally {
-    call.off('data', onData).off('end', onEnd).off('close', onEnd)
-    // what still comes is of no use, and must not keep the call from ending
-    call.resume()
+  return {
+    code: error instanceof MessageFault ? error.code : STATUS.INTERNAL,
+    details: asError(error).message,
   }
 }
 
 /** Records of messages. What is damaged is told by the store, in its place. */
-async function* recordsIn(messages: AsyncIterable<Buffer>): AsyncGenerator {
-  for await (const message of messages) {
-    try {
-      yield decodeRecord(message)
-    } catch (error) {
-      yield unreadable(error)
-    }
+async function* recordsIn(
+  runs: AsyncIterable<readonly Buffer[]>,
+): AsyncGenerator<RecordBatch, void, undefined> {
+  let index = 0
+  for await (const messages of runs) {
+    yield new RecordBatch(
+      index,
+      messages.map((message): unknown => {
+        try {
+          return canonicalOfMessage(message)
+        } catch (error) {
+          return unreadable(error)
+        }
+      }),
+    )
+    index += messages.length
   }
 }
 
-async function* refsIn(messages: AsyncIterable<Buffer>): AsyncGenerator<string> {
-  for await (const message of messages) {
-    let cid = ''
-    try {
-      cid = decodeRef(message)
-    } catch {
-      // no CID either
-    }
-    yield cid
+async function* refsIn(
+  runs: AsyncIterable<readonly Buffer[]>,
+): AsyncGenerator<RecordBatch<string>, void, undefined> {
+  let index = 0
+  for await (const messages of runs) {
+    yield new RecordBatch(
+      index,
+      messages.map((message) => {
+        try {
+          return decodeRef(message)
+        } catch {
+          // no CID either
+          return ''
+        }
+      }),
+    )
+    index += messages.length
   }
 }
 
@@ -393,14 +341,4 @@ async function* answersOf<R extends { readonly index: number; readonly error?: S
       }
     })
   }
-}
-
-function drained(call: ServerDuplexStream<Buffer, Buffer>): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      call.off('drain', done).off('close', done).off('cancelled', done)
-      resolve()
-    }
-    call.on('drain', done).on('close', done).on('cancelled', done)
-  })
 }

@@ -16,6 +16,10 @@ export interface Faults {
 export class FaultProxy {
   faults: Faults
   cuts = 0
+  bytesFromServer = 0
+  /** Connections that were made before it pass nothing any more, without a sign. */
+  #deafTo = 0
+  #joined = 0
   readonly #target: () => number
   readonly #sockets = new Set<Socket>()
   #server: Server | undefined
@@ -33,6 +37,11 @@ export class FaultProxy {
     return this
   }
 
+  /** Swallows everything of the connections that there are, and of none that comes. */
+  deafen(): void {
+    this.#deafTo = this.#joined
+  }
+
   /** Cuts all connections. */
   cut(): void {
     this.cuts++
@@ -48,6 +57,7 @@ export class FaultProxy {
 
   #join(client: Socket): void {
     const server = connect(this.#target(), '127.0.0.1')
+    const number = this.#joined++
     let left = this.faults.cutAfter?.() ?? Infinity
     for (const socket of [client, server]) {
       socket.setNoDelay(true)
@@ -63,7 +73,8 @@ export class FaultProxy {
       let line = Promise.resolve()
       let isHeld = false
       from.on('data', (chunk: Buffer) => {
-        if (this.faults.blackHole === true) return
+        if (this.faults.blackHole === true || number < this.#deafTo) return
+        if (from === server) this.bytesFromServer += chunk.length
         if (from === server) left -= chunk.length
         const part = from === server && left < 0 ? chunk.subarray(0, Math.max(0, chunk.length + left)) : chunk
         const send = () => {

@@ -1,0 +1,115 @@
+import { readFileSync } from 'node:fs'
+import * as fc from 'fast-check'
+import t from 'tap'
+import { canonicalJson } from '../../src/store/canonical-json.ts'
+import { CanonicalRecord, canonicalOfMessage } from '../../src/store/canonical-record.ts'
+import { cidOfDigest, digestOf } from '../../src/store/cid.ts'
+import { MemoryStore } from '../../src/store/index.ts'
+import { decodeRecord, encodeRecord } from '../../src/store/messages.ts'
+
+const vectors = JSON.parse(readFileSync(new URL('fixtures/cid-vectors.json', import.meta.url), 'utf8')) as {
+  readonly canonical: string
+  readonly cid: string
+  readonly wire: string
+}[]
+
+/** What the long way makes of a message: by an object. */
+function longWay(message: Buffer): unknown {
+  try {
+    return canonicalJson(decodeRecord(message))
+  } catch (error) {
+    return String(error)
+  }
+}
+function shortWay(message: Buffer): unknown {
+  try {
+    return canonicalOfMessage(message).text
+  } catch (error) {
+    return String(error)
+  }
+}
+
+t.test('canonicalOfMessage: what Go makes of the same message', async (t) => {
+  for (const { canonical, cid, wire } of vectors) {
+    const { text, digest } = canonicalOfMessage(Buffer.from(wire, 'base64'))
+    if (text !== canonical || cidOfDigest(digest) !== cid) t.equal(text, canonical)
+  }
+  t.ok(vectors.length > 200)
+})
+
+t.test('canonicalOfMessage: the same as by way of an object', async (t) => {
+  const anyRecord = fc.dictionary(
+    fc.oneof(fc.string({ unit: 'grapheme', maxLength: 6 }), fc.string({ unit: 'binary', maxLength: 3 })),
+    fc.jsonValue({ maxDepth: 4, stringUnit: 'grapheme' }),
+    { noNullPrototype: true },
+  )
+  fc.assert(
+    fc.property(anyRecord, (record) => {
+      const message = encodeRecord(record)
+      const { text, digest } = canonicalOfMessage(message)
+      const expected = canonicalJson(record)
+      if (text !== expected) t.equal(text, expected)
+      if (digest !== digestOf(expected)) t.fail(expected)
+    }),
+    { numRuns: 500 },
+  )
+})
+
+t.test('canonicalOfMessage: damaged messages are refused, or read, as by way of an object', async (t) => {
+  const sources = vectors.map(({ wire }) => Buffer.from(wire, 'base64')).filter(({ length }) => length < 2000)
+  const anyChange = fc.record({
+    source: fc.nat(sources.length - 1),
+    at: fc.nat(2000),
+    byte: fc.nat(255),
+    cut: fc.option(fc.nat(2000)),
+  })
+  let refused = 0
+  fc.assert(
+    fc.property(anyChange, ({ source, at, byte, cut }) => {
+      const message = Buffer.from(sources[source]!)
+      if (message.length === 0) return
+      message[at % message.length] = byte
+      const damaged = cut === null ? message : message.subarray(0, cut % message.length)
+      const expected = longWay(damaged)
+      if (String(expected).startsWith('StoreError')) refused++
+      if (shortWay(damaged) !== expected) t.equal(shortWay(damaged), expected)
+    }),
+    { numRuns: 3000 },
+  )
+  t.ok(refused > 100, `${refused} refused`)
+})
+
+t.test('canonicalOfMessage: what is unusual takes the long way', async (t) => {
+  const nested = (levels: number): object => (levels === 0 ? {} : { a: [nested(levels - 1)] })
+  const wide = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`k${i}`, i]))
+  const long = { text: 'x'.repeat(300_000) }
+  const table = (levels: number): object => ({
+    ...Object.fromEntries(Array.from({ length: 200 }, (_, i) => [`z${i}`, i])),
+    ...(levels > 0 && { zz: table(levels - 1) }),
+  })
+  for (const record of [
+    nested(80),
+    wide,
+    long,
+    table(12),
+    { many: Array.from({ length: 40 }, () => nested(5)) },
+  ]) {
+    const message = encodeRecord(record)
+    t.equal(canonicalOfMessage(message).text, canonicalJson(record))
+  }
+  // the same key twice: the last one counts
+  const one = encodeRecord({ a: 1 }).subarray(2)
+  const two = encodeRecord({ a: 2 }).subarray(2)
+  const twice = Buffer.concat([Buffer.from([0x0a, one.length + two.length]), one, two])
+  t.equal(canonicalOfMessage(twice).text, '{"a":2}')
+})
+
+t.test('CanonicalRecord: stands for its record', async (t) => {
+  const record = canonicalOfMessage(encodeRecord({ b: [1, 'é'], a: null }))
+  t.ok(record instanceof CanonicalRecord)
+  t.equal(JSON.stringify(record), '{"a":null,"b":[1,"é"]}')
+  t.equal(canonicalJson(record), record.text)
+  const store = new MemoryStore()
+  const { cid } = await store.push(record)
+  t.strictSame(await store.pull(cid), { a: null, b: [1, 'é'] })
+})
