@@ -134,7 +134,7 @@ export class Output {
   }
 
   static async open(file: string | undefined, hints: OutputHints = {}): Promise<Output> {
-    if (isStdout(file)) return new Output(new FdSink(1))
+    if (isStdout(file)) return new Output(new FdSink(1, { isFile: fstatSync(1).isFile() }))
     if (isS3(file)) {
       const { ObjectWriter } = await loadS3()
       return new Output(new ObjectWriter(file, hints), undefined, undefined, true)
@@ -144,7 +144,13 @@ export class Output {
     // a device or FIFO cannot be replaced by renaming; it is written to
     const partial = existing === undefined || existing.isFile() ? `${file}.partial` : undefined
     const handle = await open(partial ?? file, 'w')
-    return new Output(handle.createWriteStream({ highWaterMark: 1 << 20 }), file, partial)
+    const isFile = partial !== undefined
+    return new Output(new FdSink(handle.fd, { isFile, close: () => handle.close() }), file, partial)
+  }
+
+  /** Whether a chunk may still be needed when its write is over, as for a part of an object on S3. */
+  get keepsChunks(): boolean {
+    return this.#allOrNothing
   }
 
   /**
