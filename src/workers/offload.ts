@@ -231,7 +231,8 @@ export class Offload extends Duplex implements ChunkAllocator {
   }
 
   #emitBatch(records: readonly unknown[], at: BlockPosition): void {
-    if (records.length === 0) return
+    // an empty batch still says how far its source has been worked through
+    if (records.length === 0 && at.source === undefined) return
     this.#stats.sent(0, records.length)
     const batch = new RecordBatch(this.#recordsOut, records)
     this.#recordsOut += records.length
