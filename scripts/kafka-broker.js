@@ -128,7 +128,9 @@ export class KafkaBroker {
     while (!readFileSync(logFile, 'utf8').includes('Kafka Server started') || !(await answers(port))) {
       if (ended !== undefined || performance.now() > deadline) {
         if (ended === undefined) child.kill('SIGKILL')
-        throw new Error(`Kafka did not start (${String(ended)}): ${readFileSync(logFile, 'utf8').slice(-2000)}`)
+        throw new Error(
+          `Kafka did not start (${String(ended)}): ${readFileSync(logFile, 'utf8').slice(-2000)}`,
+        )
       }
       await sleep(100)
     }
@@ -208,4 +210,16 @@ function answers(port) {
     socket.once('connect', () => resolve(true)).once('error', () => resolve(false))
     socket.once('connect', () => socket.destroy())
   })
+}
+
+/** Topics by name, with so many partitions. @param {string} address @param {Record<string, number>} topics */
+export async function createTopics(address, topics) {
+  const { Admin } = await import('@platformatic/kafka')
+  const admin = new Admin({ clientId: 'millrace-scripts', bootstrapBrokers: [address] })
+  try {
+    for (const [name, partitions] of Object.entries(topics))
+      await admin.createTopics({ topics: [name], partitions, replicas: 1 })
+  } finally {
+    await admin.close()
+  }
 }

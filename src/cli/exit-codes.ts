@@ -10,7 +10,8 @@ export class UsageError extends MillraceError {
   }
 }
 
-const corruptCodes = /^(ERR_MILLRACE_(JSON|FRAME|VERIFY)_|Z_DATA_ERROR|Z_BUF_ERROR|ERR_ZSTD_|ZSTD_error_)/
+const corruptCodes =
+  /^(ERR_MILLRACE_(JSON|FRAME|VERIFY)_|ERR_MILLRACE_KAFKA_MESSAGE|Z_DATA_ERROR|Z_BUF_ERROR|ERR_ZSTD_|ZSTD_error_)/
 /** Faults of what the user's function returned or of a stream's options, not of the bytes that came in. */
 const notCorrupt = new Set(['ERR_MILLRACE_JSON_VALUE', 'ERR_MILLRACE_JSON_NULL'])
 

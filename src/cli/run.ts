@@ -49,7 +49,7 @@ export async function run(job: Job, options: CommonOptions): Promise<number> {
   try {
     for await (const chunk of stage as AsyncIterable<Buffer>) {
       if (sinkError !== undefined) break
-      if (!output.stream.write(chunk)) await writable(output)
+      if (!output.write(chunk)) await writable(output)
     }
   } catch (error) {
     stageError = error
@@ -70,7 +70,8 @@ export async function run(job: Job, options: CommonOptions): Promise<number> {
   const error = outputClosed ? undefined : (sinkError ?? fault)
   const failedItems = job.failedItems?.() ?? 0
   if (error === undefined && signals.status === undefined) await output.commit()
-  else if (error !== undefined) {
+  await input.close()
+  if (error !== undefined) {
     tell(error)
     if (output.leftover !== undefined) warn(`millrace: what was written before is in ${output.leftover}\n`)
   }

@@ -37,7 +37,11 @@ const FIRST_SCRATCH = 4096
  * assert.deepEqual(await codec.decode(bytes), { page: '/a', ms: 3 })
  * ```
  */
-export function avroCodec<T = any>({ schema, registry, subject }: AvroCodecOptions): MessageCodec<T> & Required<Pick<MessageCodec, 'prepare'>> {
+export function avroCodec<T = any>({
+  schema,
+  registry,
+  subject,
+}: AvroCodecOptions): MessageCodec<T> & Required<Pick<MessageCodec, 'prepare'>> {
   if (schema === undefined && registry === undefined)
     throw new OptionError('schema', schema, 'an Avro schema, or a registry')
   let own: Type | undefined
@@ -72,10 +76,13 @@ export function avroCodec<T = any>({ schema, registry, subject }: AvroCodecOptio
       if (schema === undefined) return
       own ??= await parse(schema)
       if (registry === undefined) return
-      header = registryHeader(await registry.register(subject ?? `${topic}-${part}`, JSON.stringify(own.schema()), 'AVRO'))
+      header = registryHeader(
+        await registry.register(subject ?? `${topic}-${part}`, JSON.stringify(own.schema()), 'AVRO'),
+      )
     },
     encode(record) {
-      if (own === undefined) throw new SchemaError('ERR_MILLRACE_SCHEMA', 'Avro: expected a schema to write with')
+      if (own === undefined)
+        throw new SchemaError('ERR_MILLRACE_SCHEMA', 'Avro: expected a schema to write with')
       // avsc writes what it can of a record that does not fit, so it is asked first what is wrong
       own.isValid(record, { errorHook: (path, value, type) => unfit(path, value, type) })
       let end = own.encode(record, scratch, header.length)
@@ -89,7 +96,8 @@ export function avroCodec<T = any>({ schema, registry, subject }: AvroCodecOptio
     decode(bytes) {
       const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
       if (registry === undefined) {
-        if (own === undefined) return parse(schema as object).then((type) => (own = type).fromBuffer(buffer) as T)
+        if (own === undefined)
+          return parse(schema as object).then((type) => (own = type).fromBuffer(buffer) as T)
         return own.fromBuffer(buffer) as T
       }
       const { schemaId, body } = readRegistryFrame(buffer, 'avro')
@@ -107,5 +115,8 @@ function unfit(path: string[], value: unknown, type: Type): never {
   } catch {
     got = String(value)
   }
-  throw new SchemaError('ERR_MILLRACE_SCHEMA', `Avro: ${where}: expected ${type.toString()}, got ${got.slice(0, 80)}`)
+  throw new SchemaError(
+    'ERR_MILLRACE_SCHEMA',
+    `Avro: ${where}: expected ${type.toString()}, got ${got.slice(0, 80)}`,
+  )
 }

@@ -1,6 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { KafkaError } from '../errors.ts'
-import { clientOptions, findFact, kafkaError, loadKafka, type KafkaConnectionOptions, type KafkaPackage } from './kafka-client.ts'
+import {
+  clientOptions,
+  findFact,
+  kafkaError,
+  loadKafka,
+  type KafkaConnectionOptions,
+  type KafkaPackage,
+} from './kafka-client.ts'
 import type { GroupMember } from './kafka-position.ts'
 import { visibleRecords, type VisibleRecord } from './visible-records.ts'
 
@@ -62,6 +69,7 @@ export class GroupReader {
   readonly #closed = new AbortController()
   #ready: Slice[] = []
   #isDirty = true
+  #isStopped = false
   #wake: () => void = () => {}
   #failure: Error | undefined
   #failingSince = 0
@@ -107,6 +115,12 @@ export class GroupReader {
     return { groupId, generationId, memberId, coordinatorId }
   }
 
+  /** Ends reading: the next that is asked for is the end. */
+  stop(): void {
+    this.#isStopped = true
+    this.#wake()
+  }
+
   /** Begins again where the group has committed. */
   rewind(): void {
     this.epoch++
@@ -120,6 +134,7 @@ export class GroupReader {
     for (;;) {
       if (this.#failure !== undefined) throw this.#failure
       this.#closed.signal.throwIfAborted()
+      if (this.#isStopped) return undefined
       if (this.#isDirty) {
         const isRead = await this.#assign()
         if (!isRead) continue
@@ -159,11 +174,14 @@ export class GroupReader {
   async #connect(): Promise<void> {
     const { topics, groupId } = this.#options
     let tries = 0
-    await this.#untilItWorks(async () => {
-      tries++
-      await this.#member.metadata({ topics: [...topics], retries: 0, forceUpdate: true })
-      if (groupId !== undefined && this.member === undefined) await this.#join()
-    }, (error) => error.code === 'ERR_MILLRACE_KAFKA_TOPIC' && tries >= TOPIC_TRIES)
+    await this.#untilItWorks(
+      async () => {
+        tries++
+        await this.#member.metadata({ topics: [...topics], retries: 0, forceUpdate: true })
+        if (groupId !== undefined && this.member === undefined) await this.#join()
+      },
+      (error) => error.code === 'ERR_MILLRACE_KAFKA_TOPIC' && tries >= TOPIC_TRIES,
+    )
   }
 
   async #join(): Promise<void> {
@@ -185,7 +203,10 @@ export class GroupReader {
   }
 
   /** Tries until it works, or has not for `readTimeout`. */
-  async #untilItWorks<T>(work: () => Promise<T>, isFinal: (error: KafkaError) => boolean = () => false): Promise<T> {
+  async #untilItWorks<T>(
+    work: () => Promise<T>,
+    isFinal: (error: KafkaError) => boolean = () => false,
+  ): Promise<T> {
     const { topics, readTimeout } = this.#options
     const deadline = performance.now() + readTimeout
     for (let tries = 0; ; tries++) {
@@ -215,8 +236,12 @@ export class GroupReader {
     return await this.#untilItWorks(async () => {
       const { topics: known } = await this.#member.metadata({ topics: [...topics], retries: 0 })
       const assigned = topics.map((topic) => {
-        const own = this.#member.assignments?.find((assignment) => assignment.topic === topic)?.partitions ?? []
-        const all = Array.from({ length: known.get(topic)?.partitionsCount ?? 0 }, (_, partition) => partition)
+        const own =
+          this.#member.assignments?.find((assignment) => assignment.topic === topic)?.partitions ?? []
+        const all = Array.from(
+          { length: known.get(topic)?.partitionsCount ?? 0 },
+          (_, partition) => partition,
+        )
         return { topic, partitions: groupId === undefined ? all : own }
       })
       const wanted = assigned.filter(({ partitions }) => partitions.length > 0)
@@ -244,7 +269,9 @@ export class GroupReader {
     if (from === 'latest') return ends
     // a time after the last message gives -1
     const found = await this.#offsets(wanted, BigInt(from.getTime()))
-    return new Map([...ends].map(([key, end]) => [key, (found.get(key) ?? -1n) < 0n ? end : (found.get(key) as bigint)]))
+    return new Map(
+      [...ends].map(([key, end]) => [key, (found.get(key) ?? -1n) < 0n ? end : (found.get(key) as bigint)]),
+    )
   }
 
   async #offsets(wanted: Assigned[], timestamp: bigint): Promise<Map<string, bigint>> {
@@ -257,7 +284,8 @@ export class GroupReader {
       isolationLevel: READ_COMMITTED,
     })
     for (const [topic, list] of answer) {
-      for (const [partition, offset] of list.entries()) if (offset !== undefined) offsets.set(`${topic}/${partition}`, offset)
+      for (const [partition, offset] of list.entries())
+        if (offset !== undefined) offsets.set(`${topic}/${partition}`, offset)
     }
     return offsets
   }
@@ -273,7 +301,8 @@ export class GroupReader {
     const coordinator = await member.findGroupCoordinator()
     const { brokers } = await member.metadata({ topics: [...this.#options.topics], retries: 0 })
     const broker = brokers.get(coordinator)
-    if (broker === undefined) throw new Error(`the coordinator of the group, broker ${coordinator}, is not known`)
+    if (broker === undefined)
+      throw new Error(`the coordinator of the group, broker ${coordinator}, is not known`)
     const connection = await member.connections.get(broker)
     const api = await new Promise<OffsetFetch>((resolve, reject) => {
       member[this.#kafka.kGetApi]('OffsetFetch', (error: Error | null, found: unknown) =>
@@ -367,7 +396,8 @@ export class GroupReader {
         const wanted = this.#options.untilEnd ? records.filter(({ offset }) => offset < end) : records
         const { partition } = place
         const { member } = this
-        if (wanted.length > 0) this.#ready.push({ topic: place.topic, partition, records: wanted, next, epoch, member })
+        if (wanted.length > 0)
+          this.#ready.push({ topic: place.topic, partition, records: wanted, next, epoch, member })
       }
     }
   }
@@ -375,15 +405,22 @@ export class GroupReader {
   async #fetchFailed(error: unknown): Promise<void> {
     const topic = this.#options.topics.join(', ')
     if (findFact(error, 'apiId', 'OFFSET_OUT_OF_RANGE') !== undefined) {
-      throw new KafkaError('ERR_MILLRACE_KAFKA_OFFSET', `topic ${topic}: what is to be read next is not there any more`, {
-        topic,
-        cause: error,
-      })
+      throw new KafkaError(
+        'ERR_MILLRACE_KAFKA_OFFSET',
+        `topic ${topic}: what is to be read next is not there any more`,
+        {
+          topic,
+          cause: error,
+        },
+      )
     }
     if (this.#closed.signal.aborted) return
     const failure = kafkaError(error, 'ERR_MILLRACE_KAFKA_READ', `topic ${topic}`, { topic }) as KafkaError
     this.#failingSince ||= performance.now()
-    if (failure.code === 'ERR_MILLRACE_KAFKA_AUTH' || performance.now() - this.#failingSince > this.#options.readTimeout)
+    if (
+      failure.code === 'ERR_MILLRACE_KAFKA_AUTH' ||
+      performance.now() - this.#failingSince > this.#options.readTimeout
+    )
       throw failure
     this.#fetcher.clearMetadata()
     await this.#pause(2)
@@ -402,6 +439,8 @@ interface OffsetFetch {
     groups: readonly object[],
     requireStable: boolean,
   ): Promise<{
-    groups: { topics: { name: string; partitions: { partitionIndex: number; committedOffset: bigint }[] }[] }[]
+    groups: {
+      topics: { name: string; partitions: { partitionIndex: number; committedOffset: bigint }[] }[]
+    }[]
   }>
 }

@@ -13,11 +13,20 @@ export {
   type KafkaSourceOptions,
   type KafkaSourceStats,
 } from './kafka-source.ts'
+export {
+  KafkaStreamingGenerator,
+  DEFAULT_FIT_RECORDS,
+  DEFAULT_GENERATOR_BATCH,
+  type KafkaRecordGenerator,
+  type KafkaStreamingGeneratorOptions,
+  type StartStreamingOptions,
+} from './kafka-streaming-generator.ts'
 export { type HeaderValues, type KafkaPartitioner } from './message-builder.ts'
 export { jsonCodec, type CodecUse, type MessageCodec } from './message-codec.ts'
 export { murmur2 } from './murmur2.ts'
 export { type KafkaMessage } from './outbox.ts'
 export { parseKafkaUrl, type KafkaAddress } from './parse-kafka-url.ts'
+export { producerOptions, type ProducerConfig } from './producer-config.ts'
 export { protobufCodec, type ProtobufCodecOptions } from './protobuf-codec.ts'
 export {
   SchemaRegistry,

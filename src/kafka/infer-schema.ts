@@ -12,7 +12,7 @@ const NAME = /^[A-Za-z_]\w*$/
 
 /**
  * Records in, an Avro schema that they fit out, one field a column: `boolean`, `long`, `double` or `string`, or a union with `null` where
- * a value is missing. Whole numbers give `long` as long as all of them are.
+ * a value is missing, or in all columns with `nullable`. Whole numbers give `long` as long as all of them are.
  *
  * @throws {@link SchemaError} when a column is of two kinds, nested, or has a name that Avro does not allow.
  * @example
@@ -27,9 +27,9 @@ const NAME = /^[A-Za-z_]\w*$/
  * ])
  * ```
  */
-export function inferAvroSchema(records: readonly object[], name = 'Record') {
+export function inferAvroSchema(records: readonly object[], name = 'Record', nullable = false) {
   const fields = columnsOf(records).map(({ name, kind, optional }) =>
-    optional ? { name, type: ['null', kind], default: null } : { name, type: kind },
+    optional || nullable ? { name, type: ['null', kind], default: null } : { name, type: kind },
   )
   return { type: 'record', name, fields }
 }

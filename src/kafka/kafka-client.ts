@@ -55,7 +55,10 @@ export function checkConnection({ bootstrapServers, clientId, sasl, tls }: Kafka
   const isList =
     Array.isArray(list) &&
     list.length > 0 &&
-    list.every((server) => typeof server === 'string' && /^[^\s:/]+:\d{1,5}$|^\[[\da-f:]+\]:\d{1,5}$/i.test(server.trim()))
+    list.every(
+      (server) =>
+        typeof server === 'string' && /^[^\s:/]+:\d{1,5}$|^\[[\da-f:]+\]:\d{1,5}$/i.test(server.trim()),
+    )
   if (!isList) throw new OptionError('bootstrapServers', bootstrapServers, 'host:port, or several of them')
   if (clientId !== undefined) checkString('clientId', clientId)
   if (tls !== undefined && typeof tls !== 'boolean' && (typeof tls !== 'object' || tls === null))
@@ -100,7 +103,10 @@ export function findFact(error: unknown, key: string, value?: unknown): unknown 
 export function kafkaError(error: unknown, code: string, doing: string, facts: KafkaFacts = {}): Error {
   if (error instanceof KafkaError) return error
   const all = { ...facts, cause: error }
-  if (findFact(error, 'code', 'PLT_KFK_AUTHENTICATION') !== undefined)
+  const isRefused =
+    findFact(error, 'code', 'PLT_KFK_AUTHENTICATION') ??
+    findFact(error, 'apiId', 'SASL_AUTHENTICATION_FAILED')
+  if (isRefused !== undefined || /authentication failed/i.test(innermost(error)))
     return new KafkaError('ERR_MILLRACE_KAFKA_AUTH', `${doing}: the broker refuses the credentials`, all)
   const reason = String(findFact(error, 'apiId') ?? '')
   if (reason === 'UNKNOWN_TOPIC_OR_PARTITION' || asError(error).message.startsWith('Unknown topic'))

@@ -36,10 +36,7 @@ export class KafkaPosition implements DurablePosition {
   readonly member: GroupMember | undefined
   readonly #owner: PositionOwner
 
-  constructor(
-    owner: PositionOwner,
-    { topic, partition, offset, sequence, epoch, member }: KafkaPlace,
-  ) {
+  constructor(owner: PositionOwner, { topic, partition, offset, sequence, epoch, member }: KafkaPlace) {
     this.topic = topic
     this.partition = partition
     this.offset = offset

@@ -1,7 +1,15 @@
 import { Writable, addAbortSignal } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { KafkaError, asError } from '../errors.ts'
-import { RecordBatch, StatsCounter, positionOf, reportDurable, withPosition, type BlockPosition, type StreamStats } from '../flow/index.ts'
+import {
+  RecordBatch,
+  StatsCounter,
+  positionOf,
+  reportDurable,
+  withPosition,
+  type BlockPosition,
+  type StreamStats,
+} from '../flow/index.ts'
 import { checkInteger } from '../options.ts'
 import { clientOptions, findFact, kafkaError, loadKafka } from './kafka-client.ts'
 import { KafkaPosition } from './kafka-position.ts'
@@ -19,7 +27,12 @@ const TURN_RECORDS = 1000
 /** How long a sink that is destroyed waits for the end of its transaction, in milliseconds. */
 const ABORT_TIMEOUT = 2000
 /** Refusals of a batch for the sake of a record in it: halves of it may pass. */
-const BLAMES_A_RECORD = new Set(['MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE', 'INVALID_RECORD', 'INVALID_TIMESTAMP'])
+const BLAMES_A_RECORD = new Set([
+  'MESSAGE_TOO_LARGE',
+  'RECORD_LIST_TOO_LARGE',
+  'INVALID_RECORD',
+  'INVALID_TIMESTAMP',
+])
 
 /** What a sink has done so far. */
 export interface KafkaSinkStats extends StreamStats {
@@ -98,6 +111,8 @@ export class KafkaSink extends Writable {
   #fault: Error | undefined
   #requests = 0
   #committing = false
+  /** The brokers have refused something: nothing is sent any more. */
+  #isRefused = false
   #lastProgress = 0
   #watch: NodeJS.Timeout | undefined
   #timer: NodeJS.Timeout | undefined
@@ -154,7 +169,9 @@ export class KafkaSink extends Writable {
         this.#builder.partitions = topics.get(topic)?.partitionsCount ?? 1
         return
       } catch (error) {
-        const failure = kafkaError(error, 'ERR_MILLRACE_KAFKA_CONNECT', `topic ${topic}`, { topic }) as KafkaError
+        const failure = kafkaError(error, 'ERR_MILLRACE_KAFKA_CONNECT', `topic ${topic}`, {
+          topic,
+        }) as KafkaError
         const isFinal =
           failure.code === 'ERR_MILLRACE_KAFKA_AUTH' ||
           (failure.code === 'ERR_MILLRACE_KAFKA_TOPIC' && tries >= TOPIC_TRIES)
@@ -222,7 +239,11 @@ export class KafkaSink extends Writable {
     const transactions = this.#transactions
     if (transactions === undefined || (!transactions.isOpen && this.#outbox.count === 0)) return false
     const first = this.#outbox.firstOpen?.position as BlockPosition | undefined
-    return transactions.age(performance.now()) >= this.#plan.transactionInterval || transactions.isStale || isStale(first)
+    return (
+      transactions.age(performance.now()) >= this.#plan.transactionInterval ||
+      transactions.isStale ||
+      isStale(first)
+    )
   }
 
   /** Encodes what fits, sends what is due, ends what is done. */
@@ -335,7 +356,8 @@ export class KafkaSink extends Writable {
       const bytes = batch.reduce((sum, item) => sum + item.bytes, 0)
       this.#counter.sent(bytes, batch.length)
     } catch (error) {
-      const isBlamed = BLAMES_A_RECORD.has(String(findFact(error, 'apiId'))) && this.#transactions === undefined
+      const isBlamed =
+        BLAMES_A_RECORD.has(String(findFact(error, 'apiId'))) && this.#transactions === undefined
       if (isBlamed && batch.length > 1) {
         // nothing of a refused batch was written, so its halves can be tried
         await this.#deliver(batch.slice(0, batch.length >> 1))
@@ -349,7 +371,7 @@ export class KafkaSink extends Writable {
 
   async #request(batch: readonly Outgoing[]): Promise<void> {
     // after a failure nothing may overtake it
-    if (this.#fault !== undefined && !isRecordFault(this.#fault)) throw this.#fault
+    if (this.#isRefused && this.#fault !== undefined) throw this.#fault
     const messages = batch.map(({ message }) => message)
     const { acks, compression } = this.#plan
     if (this.#transactions !== undefined) await this.#transactions.send(messages)
@@ -368,7 +390,9 @@ export class KafkaSink extends Writable {
     } catch (thrown) {
       this.#fault ??= asError(thrown)
     }
-    if (!isBlamed || onRecordError === undefined) this.#outbox.clearWaiting()
+    if (isBlamed && onRecordError !== undefined) return
+    this.#isRefused = true
+    this.#outbox.clearWaiting()
   }
 
   /** Tells how far all is settled. */
@@ -394,7 +418,7 @@ export class KafkaSink extends Writable {
     const fault = this.#fault
     if (fault !== undefined) {
       // what came before a record that does not fit is to be seen
-      if (transactions?.isOpen === true && isRecordFault(fault)) void this.#commit()
+      if (transactions?.isOpen === true && !this.#isRefused && isRecordFault(fault)) void this.#commit()
       else this.destroy(withFacts(fault, this.#acknowledged))
       return
     }

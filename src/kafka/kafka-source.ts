@@ -1,8 +1,23 @@
 import { Readable, addAbortSignal } from 'node:stream'
 import { KafkaError, OptionError, asError } from '../errors.ts'
-import { RecordBatch, StatsCounter, withPosition, type BlockPosition, type StatsHooks, type StreamStats } from '../flow/index.ts'
+import {
+  RecordBatch,
+  StatsCounter,
+  withPosition,
+  type BlockPosition,
+  type StatsHooks,
+  type StreamStats,
+} from '../flow/index.ts'
 import { failAfterDelivery } from '../flow/fail-after-delivery.ts'
-import { checkChoice, checkInteger, checkMethods, checkNumber, checkSignal, checkString, checkBoolean } from '../options.ts'
+import {
+  checkChoice,
+  checkInteger,
+  checkMethods,
+  checkNumber,
+  checkSignal,
+  checkString,
+  checkBoolean,
+} from '../options.ts'
 import { GroupReader, type Slice } from './group-reader.ts'
 import { checkConnection, checkNodeVersion, type KafkaConnectionOptions } from './kafka-client.ts'
 import { KafkaPosition, type PositionOwner } from './kafka-position.ts'
@@ -157,6 +172,7 @@ export class KafkaSource extends Readable implements PositionOwner {
   #timer: NodeJS.Timeout | undefined
   #committing: Promise<void> = Promise.resolve()
   #working = false
+  #isStopped = false
   #endTimer: NodeJS.Timeout | undefined
   /** Records that are to be pushed one by one, the next one last. */
   #singles: Read[] = []
@@ -170,7 +186,8 @@ export class KafkaSource extends Readable implements PositionOwner {
     if (groupId !== undefined) checkString('groupId', groupId)
     checkBoolean('batches', batches)
     checkMethods('codec', codec, ['encode', 'decode'])
-    if (!(options.from instanceof Date)) checkChoice('from', options.from ?? 'earliest', ['earliest', 'latest'])
+    if (!(options.from instanceof Date))
+      checkChoice('from', options.from ?? 'earliest', ['earliest', 'latest'])
     checkChoice('until', options.until ?? 'never', ['never', 'end'])
     checkChoice('commit', options.commit ?? 'reported', ['reported', 'read', 'never'])
     checkChoice('emit', options.emit ?? 'values', ['values', 'messages'])
@@ -245,6 +262,12 @@ export class KafkaSource extends Readable implements PositionOwner {
     await this.#committing
   }
 
+  /** Ends the stream behind what has been emitted. It stays in its group until that is reported. */
+  stop(): void {
+    this.#isStopped = true
+    this.#reader?.stop()
+  }
+
   override _construct(callback: (error?: Error) => void): void {
     this.#open().then(() => callback(), callback)
   }
@@ -263,6 +286,7 @@ export class KafkaSource extends Readable implements PositionOwner {
       readTimeout,
       sessionTimeout,
     })
+    if (this.#isStopped) this.#reader.stop()
   }
 
   override _read(): void {
@@ -302,6 +326,10 @@ export class KafkaSource extends Readable implements PositionOwner {
   async #produce(): Promise<void> {
     for (let wantsMore = true; wantsMore && !this.destroyed;) {
       if (this.#options.commit === 'read') this.#last?.durable()
+      if (this.#isStopped) {
+        this.#end()
+        return
+      }
       if (this.#singles.length > 0) {
         wantsMore = this.#pushSingle()
         continue
@@ -348,7 +376,8 @@ export class KafkaSource extends Readable implements PositionOwner {
     }
     this.#counter.received(bytes, part.length)
     this.#counter.sent(0, read.length)
-    const wantsMore = this.#options.batches === true ? this.#pushBatch(slice, read, after) : this.#pushAll(read)
+    const wantsMore =
+      this.#options.batches === true ? this.#pushBatch(slice, read, after) : this.#pushAll(read)
     if (failure !== undefined) throw failure
     return wantsMore
   }
@@ -387,7 +416,10 @@ export class KafkaSource extends Readable implements PositionOwner {
     return this.push(typeof record === 'object' ? withPosition(record, at) : record)
   }
 
-  async #recordOf({ topic, partition }: Slice, { offset, timestamp, record }: VisibleRecord): Promise<unknown> {
+  async #recordOf(
+    { topic, partition }: Slice,
+    { offset, timestamp, record }: VisibleRecord,
+  ): Promise<unknown> {
     const { onInvalid = 'throw', emit } = this.#options
     let value: unknown = null
     try {
@@ -405,12 +437,17 @@ export class KafkaSource extends Readable implements PositionOwner {
       return onInvalid === 'skip' ? undefined : onInvalid(failure, record.value as Buffer)
     }
     if (emit !== 'messages') return value
-    const headers = Object.fromEntries(record.headers.map(([name, content]) => [String(name), content ?? Buffer.alloc(0)]))
+    const headers = Object.fromEntries(
+      record.headers.map(([name, content]) => [String(name), content ?? Buffer.alloc(0)]),
+    )
     return { topic, partition, offset, timestamp: Number(timestamp), key: record.key, value, headers }
   }
 
   #end(): void {
-    this.once('end', () => this.#windDown())
+    this.once('end', () => {
+      if (this.#options.commit === 'read') this.#last?.durable()
+      this.#windDown()
+    })
     this.push(null)
     try {
       this.#counter.completed()
@@ -422,9 +459,8 @@ export class KafkaSource extends Readable implements PositionOwner {
   /** Leaves the group once all is reported. */
   #windDown(): void {
     clearTimeout(this.#endTimer)
-    const isDone = !this.#commits || this.#reachedSequence >= this.#sequence
-    if (this.#options.commit === 'read') this.#last?.durable()
-    if (isDone || this.#options.commit === 'read') this.destroy()
+    if (!this.#commits || this.#options.commit === 'read' || this.#reachedSequence >= this.#sequence)
+      this.destroy()
     else this.#endTimer = setTimeout(() => this.destroy(), END_TIMEOUT)
   }
 }

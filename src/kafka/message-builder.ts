@@ -53,7 +53,10 @@ export class MessageBuilder {
       for (const [name, content] of own ?? []) bytes += name.length + content.length + 8
       if (bytes <= maxMessageBytes) {
         const partition = this.#partitionOf(record, key)
-        return { message: { topic, partition, value, ...(key && { key }), ...(own && { headers: own }) }, bytes }
+        return {
+          message: { topic, partition, value, ...(key && { key }), ...(own && { headers: own }) },
+          bytes,
+        }
       }
       reason = new Error(`expected at most ${maxMessageBytes} bytes (maxMessageBytes), got ${bytes}`)
     } catch (error) {

@@ -76,7 +76,8 @@ export function protobufCodec<T extends object = any>({
     encode(record) {
       if (loaded === undefined) throw schemaError('expected prepare() before encode()')
       const { own } = loaded
-      const problem = typeof record === 'object' && record !== null ? own.verify(record) : `got ${describe(record)}`
+      const problem =
+        typeof record === 'object' && record !== null ? own.verify(record) : `got ${describe(record)}`
       if (problem !== null) throw schemaError(`${own.fullName.slice(1)}: ${problem}`)
       const body = own.encode(record).finish()
       const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength)
@@ -91,13 +92,19 @@ export function protobufCodec<T extends object = any>({
       }
       const { schemaId, indexes, body } = readRegistryFrame(buffer, 'protobuf')
       const file = writers.get(schemaId)
-      return file === undefined ? decodeFramed(schemaId, indexes, body) : decodeWith<T>(typeAt(file, indexes), body)
+      return file === undefined
+        ? decodeFramed(schemaId, indexes, body)
+        : decodeWith<T>(typeAt(file, indexes), body)
     },
   }
 }
 
 async function parse(text: string): Promise<Namespace> {
-  const protobuf = await loadPeer('Protobuf', ['protobufjs'], async () => (await import('protobufjs')).default)
+  const protobuf = await loadPeer(
+    'Protobuf',
+    ['protobufjs'],
+    async () => (await import('protobufjs')).default,
+  )
   try {
     const { root } = protobuf.parse(text, { keepCase: true })
     return root.resolveAll()
@@ -133,7 +140,9 @@ function isType(at: ReflectionObject): at is Type {
 function indexesOf(file: Namespace, type: Type): number[] {
   const chain: Type[] = [type]
   for (let up = type.parent; up !== null && isType(up); up = up.parent) chain.unshift(up)
-  return chain.map((inner, depth) => messagesOf(depth === 0 ? file : (chain[depth - 1] as Type)).indexOf(inner))
+  return chain.map((inner, depth) =>
+    messagesOf(depth === 0 ? file : (chain[depth - 1] as Type)).indexOf(inner),
+  )
 }
 
 function typeAt(file: Namespace, indexes: readonly number[]): Type {

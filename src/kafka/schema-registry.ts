@@ -56,8 +56,12 @@ export class SchemaRegistry {
   readonly #ids = new Map<string, Promise<number>>()
   readonly #schemas = new Map<number, Promise<RegisteredSchema>>()
 
-  constructor(url: string, { headers, policy, fetch: fetcher = globalThis.fetch }: SchemaRegistryOptions = {}) {
-    if (!URL.canParse(url) || !/^https?:/i.test(url)) throw new OptionError('url', url, 'an http or https URL')
+  constructor(
+    url: string,
+    { headers, policy, fetch: fetcher = globalThis.fetch }: SchemaRegistryOptions = {},
+  ) {
+    if (!URL.canParse(url) || !/^https?:/i.test(url))
+      throw new OptionError('url', url, 'an http or https URL')
     const { username, password, origin, pathname } = new URL(url)
     this.#url = `${origin}${pathname.replace(/\/$/, '')}`
     this.#policy = checkMethods('policy', policy ?? new Policy({ retries: 3, timeout: 5000 }), ['execute'])
@@ -87,7 +91,10 @@ export class SchemaRegistry {
   schema(id: number): Promise<RegisteredSchema> {
     return kept(this.#schemas, id, async () => {
       const path = `/schemas/ids/${id}`
-      const { schema, schemaType = 'AVRO' } = (await this.#ask(path)) as { schema?: unknown; schemaType?: SchemaType }
+      const { schema, schemaType = 'AVRO' } = (await this.#ask(path)) as {
+        schema?: unknown
+        schemaType?: SchemaType
+      }
       if (typeof schema !== 'string') throw registryError(`no schema in the answer to ${path}`)
       return { schema, type: schemaType }
     })
@@ -115,7 +122,8 @@ async function textOf(response: Response): Promise<string> {
   let length = 0
   for await (const piece of response.body ?? []) {
     length += piece.byteLength
-    if (length > MAX_ANSWER) throw registryError(`expected an answer of at most ${MAX_ANSWER} bytes, got more`)
+    if (length > MAX_ANSWER)
+      throw registryError(`expected an answer of at most ${MAX_ANSWER} bytes, got more`)
     pieces.push(piece)
   }
   return Buffer.concat(pieces).toString()

@@ -1,6 +1,15 @@
 import { OptionError } from '../errors.ts'
 import type { BlockPosition, StatsHooks } from '../flow/index.ts'
-import { checkBoolean, checkChoice, checkFunction, checkInteger, checkMethods, checkNumber, checkSignal, checkString } from '../options.ts'
+import {
+  checkBoolean,
+  checkChoice,
+  checkFunction,
+  checkInteger,
+  checkMethods,
+  checkNumber,
+  checkSignal,
+  checkString,
+} from '../options.ts'
 import { checkConnection, checkNodeVersion, type KafkaConnectionOptions } from './kafka-client.ts'
 import { jsonCodec, type MessageCodec } from './message-codec.ts'
 import type { HeaderValues, KafkaPartitioner } from './message-builder.ts'
@@ -133,17 +142,30 @@ export type SinkPlan = ReturnType<typeof planSink>
 
 /** @throws {@link OptionError} when an option is wrong. */
 export function planSink(options: KafkaSinkOptions) {
-  const { topic, keyColumn, key, partitioner, acks = 'all', compression = 'none', codec = jsonCodec() } = options
+  const {
+    topic,
+    keyColumn,
+    key,
+    partitioner,
+    acks = 'all',
+    compression = 'none',
+    codec = jsonCodec(),
+  } = options
   const { transactionalId, headers, retries, onRecordError, onDurable, producer, signal } = options
   checkConnection(options)
   checkTopic('topic', topic)
   if (keyColumn !== undefined) checkString('keyColumn', keyColumn)
-  if (keyColumn !== undefined && key !== undefined) throw new OptionError('key', key, 'no key() beside keyColumn')
+  if (keyColumn !== undefined && key !== undefined)
+    throw new OptionError('key', key, 'no key() beside keyColumn')
   checkFunction('key', key)
   checkFunction('partitioner', partitioner)
   checkFunction('onRecordError', onRecordError)
   checkFunction('onDurable', onDurable)
-  if (headers !== undefined && typeof headers !== 'function' && (typeof headers !== 'object' || headers === null))
+  if (
+    headers !== undefined &&
+    typeof headers !== 'function' &&
+    (typeof headers !== 'object' || headers === null)
+  )
     throw new OptionError('headers', headers, 'an object, or a function')
   checkMethods('codec', codec, ['encode', 'decode'])
   checkSignal('signal', signal)

@@ -109,7 +109,8 @@ export class TransactionRunner {
     if (this.#positions.size === 0) this.#since = performance.now()
     // -1: whoever used the id before is fenced off; the client's own 0 would mean a certain producer
     const begun = await this.#producer.beginTransaction?.({ producerId: -1n, producerEpoch: -1 })
-    if (begun === undefined) throw new KafkaError('ERR_MILLRACE_KAFKA_TRANSACTION', 'the producer has no transactions')
+    if (begun === undefined)
+      throw new KafkaError('ERR_MILLRACE_KAFKA_TRANSACTION', 'the producer has no transactions')
     return (this.#current = begun)
   }
 }

@@ -24,7 +24,9 @@ export interface StoredBatch {
 /** What one fetch gives of a partition. */
 export interface FetchedPartition {
   readonly records?: readonly StoredBatch[] | null
-  readonly abortedTransactions?: readonly { readonly producerId: bigint; readonly firstOffset: bigint }[] | null
+  readonly abortedTransactions?:
+    | readonly { readonly producerId: bigint; readonly firstOffset: bigint }[]
+    | null
 }
 
 /** A message that a reader of committed messages sees. */
@@ -60,7 +62,8 @@ export function visibleRecords(
     if ((batch.attributes & TRANSACTIONAL) !== 0 && open.has(batch.producerId)) continue
     for (const record of batch.records) {
       const offset = batch.firstOffset + BigInt(record.offsetDelta)
-      if (offset >= from) visible.push({ offset, timestamp: batch.firstTimestamp + record.timestampDelta, record })
+      if (offset >= from)
+        visible.push({ offset, timestamp: batch.firstTimestamp + record.timestampDelta, record })
     }
   }
   return { records: visible, next }

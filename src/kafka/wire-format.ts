@@ -62,7 +62,8 @@ export function readRegistryFrame(bytes: Uint8Array, format: 'avro' | 'protobuf'
   if (format === 'avro') return { schemaId, indexes: [], body: message.subarray(HEADER_BYTES) }
   const reader = { at: HEADER_BYTES }
   const count = readZigZag(message, reader)
-  if (count < 0 || count > MAX_INDEXES) throw frameError(`expected at most ${MAX_INDEXES} message indexes, got ${count}`)
+  if (count < 0 || count > MAX_INDEXES)
+    throw frameError(`expected at most ${MAX_INDEXES} message indexes, got ${count}`)
   const indexes = count === 0 ? [0] : Array.from({ length: count }, () => readZigZag(message, reader))
   return { schemaId, indexes, body: message.subarray(reader.at) }
 }

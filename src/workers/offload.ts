@@ -205,6 +205,9 @@ export class Offload extends Duplex implements ChunkAllocator {
     if (this.#plan.in !== 'records') this.#stats.recordsIn += outcome.recordsIn
     for (const data of reports) this.#plan.onReport?.(data, { index, position: at })
     if (bytes) this.#emitBytes(bytes, outcome)
+    // of a block that gives nothing, its source still wants to hear
+    else if (!records && this.readableObjectMode && at.source !== undefined)
+      this.#push(withPosition(Buffer.alloc(0), at))
     outcome.release()
     if (records && this.#plan.batches) this.#emitBatch(records, at)
     else if (records) return this.#emitRest((this.#rest = { records, next: 0, error }))

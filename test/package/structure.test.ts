@@ -14,7 +14,7 @@ const manifest = JSON.parse(read('package.json')) as {
 }
 
 /** A room may import the rooms before it, itself, and what stands at the top of src. */
-const ROOMS = ['wasm', 'flow', 'framing', 'json', 'workers', 'bytes', 's3', 'testing', 'cli']
+const ROOMS = ['wasm', 'flow', 'framing', 'json', 'workers', 'bytes', 'kafka', 's3', 'testing', 'cli']
 
 const files = readdirSync(src, { recursive: true, withFileTypes: true })
   .filter((entry) => entry.isFile() && entry.name.endsWith('.ts') && !entry.parentPath.includes('assembly'))
@@ -51,6 +51,9 @@ t.test('packages are imported only where their room owns them', async (t) => {
     cockatiel: ['flow'],
     '@aws-sdk/client-s3': ['s3'],
     '@aws-sdk/lib-storage': ['s3'],
+    '@platformatic/kafka': ['kafka'],
+    avsc: ['kafka'],
+    protobufjs: ['kafka'],
     commander: ['cli'],
     'cli-progress': ['cli'],
   }
