@@ -17,12 +17,12 @@ await broker.start()
 const bootstrapServers = broker.address
 await createTopics(bootstrapServers, { first: 2, second: 2 })
 
-let running = true
+const state = { running: true }
 let done = 0
-process.once('SIGINT', () => (running = false))
+process.once('SIGINT', () => (state.running = false))
 let made = 0
 async function* records() {
-  while (running) {
+  while (state.running) {
     yield new RecordBatch(
       made,
       Array.from({ length: 50 }, () => ({ id: made++ })),
@@ -37,13 +37,13 @@ const written = pipeline(Readable.from(records()), sink)
 const copied = pipeline(source, copy)
 for (const work of [written, copied]) {
   work.catch((/** @type {unknown} */ error) => {
-    running = false
+    state.running = false
     console.error(error)
     process.exitCode = 1
   })
 }
 
-for (let kill = 1; kill <= kills && running; kill++) {
+for (let kill = 1; kill <= kills && state.running; kill++) {
   await sleep(300 + Math.random() * 1200)
   await broker.kill()
   await sleep(Math.random() * 300)
@@ -54,7 +54,7 @@ for (let kill = 1; kill <= kills && running; kill++) {
     console.log(`${kill} kills, ${made} made, ${acknowledged} written, ${copy.stats().acknowledged} copied`)
   }
 }
-running = false
+state.running = false
 if (process.exitCode !== 1) {
   await written
   while (copy.stats().acknowledged < made && process.exitCode !== 1) await sleep(100)

@@ -100,7 +100,7 @@ async function map(
     records: true,
     ...(isTolerant && {
       onInvalid: ({ message, partition, messageOffset }) =>
-        void report({ partition, offset: Number(messageOffset), error: message }),
+        report({ partition, offset: Number(messageOffset), error: message }),
     }),
   })
   const output = await Output.open(options.to ?? options.output, {

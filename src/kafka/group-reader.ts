@@ -164,7 +164,8 @@ export class GroupReader {
     this.#closed.abort()
     this.#wake()
     try {
-      if (this.#options.groupId !== undefined) await this.#member.leaveGroup()
+      // without a callback it gives a promise, of which its types know nothing
+      if (this.#options.groupId !== undefined) await Promise.resolve(this.#member.leaveGroup())
     } catch {
       // a broker that is gone finds out by itself
     }
@@ -341,7 +342,7 @@ export class GroupReader {
         const fetch = this.#fetch(node, places, ids).finally(() => this.#inFlight.delete(node))
         this.#inFlight.set(node, fetch)
       }
-      if (this.#inFlight.size === 0 && this.#isDirty === false) {
+      if (this.#inFlight.size === 0 && !this.#isDirty) {
         // nothing is assigned: until that changes, there is nothing to do
         await Promise.race([woken, sleep(MAX_WAIT)])
         return

@@ -34,7 +34,7 @@ const MAX_RETRY_DELAY = 1000
  * Brokers come back within seconds, and a request that failed is the more often asked again the sooner; so the pauses are
  * short, and do not grow beyond a second.
  */
-export function retryDelay(_client: unknown, _operation: string, attempt: number): number {
+function retryDelay(_client: unknown, _operation: string, attempt: number): number {
   return Math.min(MAX_RETRY_DELAY, 50 * 2 ** Math.min(attempt, 10))
 }
 
@@ -108,13 +108,19 @@ export function kafkaError(error: unknown, code: string, doing: string, facts: K
     findFact(error, 'apiId', 'SASL_AUTHENTICATION_FAILED')
   if (isRefused !== undefined || /authentication failed/i.test(innermost(error)))
     return new KafkaError('ERR_MILLRACE_KAFKA_AUTH', `${doing}: the broker refuses the credentials`, all)
-  const reason = String(findFact(error, 'apiId') ?? '')
+  const reason = apiIdOf(error)
   if (reason === 'UNKNOWN_TOPIC_OR_PARTITION' || asError(error).message.startsWith('Unknown topic'))
     return new KafkaError('ERR_MILLRACE_KAFKA_TOPIC', `${doing}: there is no topic ${facts.topic ?? ''}`, all)
   const told = `${innermost(error)}${reason === '' ? '' : ` (${reason})`}`
   if (reason === '' && findFact(error, 'code', 'PLT_KFK_NETWORK') !== undefined && code.endsWith('_READ'))
     return new KafkaError('ERR_MILLRACE_KAFKA_CONNECT', `${doing}: no broker answers: ${told}`, all)
   return new KafkaError(code, `${doing}: ${told}`, all)
+}
+
+/** What the broker answered, by the protocol's name for it; empty if no broker did. */
+export function apiIdOf(error: unknown): string {
+  const found = findFact(error, 'apiId')
+  return typeof found === 'string' ? found : ''
 }
 
 /** The client wraps: "Received response with error" says nothing, what is in it does. */

@@ -11,7 +11,7 @@ import {
   type StreamStats,
 } from '../flow/index.ts'
 import { checkInteger } from '../options.ts'
-import { clientOptions, findFact, kafkaError, loadKafka } from './kafka-client.ts'
+import { apiIdOf, clientOptions, kafkaError, loadKafka } from './kafka-client.ts'
 import { KafkaPosition } from './kafka-position.ts'
 import { MessageBuilder } from './message-builder.ts'
 import { Outbox, type Lane, type Outgoing, type OutgoingBlock } from './outbox.ts'
@@ -266,7 +266,8 @@ export class KafkaSink extends Writable {
     const outbox = this.#outbox
     const now = performance.now()
     let left = TURN_RECORDS
-    while (job !== undefined && this.#fault === undefined && job.next < job.records.length) {
+    if (job === undefined) return
+    while (this.#fault === undefined && job.next < job.records.length) {
       if (outbox.bytes >= maxBufferedBytes) return
       if (left-- === 0) {
         // answers are heard between two turns
@@ -279,7 +280,7 @@ export class KafkaSink extends Writable {
       this.#encode(job.records[job.next++], job.block, now)
       this.#mostBytes = Math.max(this.#mostBytes, outbox.bytes)
     }
-    if (job === undefined || this.#fault !== undefined) return
+    if (this.#fault !== undefined) return
     job.block.ended = true
     this.#job = undefined
     job.done()
@@ -356,8 +357,7 @@ export class KafkaSink extends Writable {
       const bytes = batch.reduce((sum, item) => sum + item.bytes, 0)
       this.#counter.sent(bytes, batch.length)
     } catch (error) {
-      const isBlamed =
-        BLAMES_A_RECORD.has(String(findFact(error, 'apiId'))) && this.#transactions === undefined
+      const isBlamed = BLAMES_A_RECORD.has(apiIdOf(error)) && this.#transactions === undefined
       if (isBlamed && batch.length > 1) {
         // nothing of a refused batch was written, so its halves can be tried
         await this.#deliver(batch.slice(0, batch.length >> 1))

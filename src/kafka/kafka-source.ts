@@ -355,7 +355,7 @@ export class KafkaSource extends Readable implements PositionOwner {
     const isLast = block.next >= slice.records.length
     if (isLast) this.#block = undefined
     const read: Read[] = []
-    let after = isLast ? slice.next : (part.at(-1) as VisibleRecord).offset + 1n
+    let after = isLast ? slice.next : (part.at(-1)?.offset ?? slice.next) + 1n
     let bytes = 0
     let failure: Error | undefined
     for (const message of part) {

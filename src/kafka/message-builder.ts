@@ -79,7 +79,8 @@ export class MessageBuilder {
     }
     if (value === undefined || value === null) return undefined
     if (value instanceof Uint8Array) return Buffer.from(value.buffer, value.byteOffset, value.byteLength)
-    return Buffer.from(typeof value === 'object' ? JSON.stringify(value) : String(value as string))
+    if (typeof value === 'string') return Buffer.from(value)
+    return Buffer.from(typeof value === 'bigint' ? `${value}` : JSON.stringify(value))
   }
 
   #partitionOf(record: unknown, key: Buffer | undefined): number {

@@ -63,5 +63,5 @@ export function producerOptions(config: ProducerConfig): Partial<KafkaSinkOption
       options[known] = value
     }
   }
-  return options as Partial<KafkaSinkOptions>
+  return options
 }

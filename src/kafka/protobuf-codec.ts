@@ -87,14 +87,14 @@ export function protobufCodec<T extends object = any>({
       const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
       if (registry === undefined) {
         return loaded === undefined
-          ? load().then(({ own }) => decodeWith<T>(own, buffer))
-          : decodeWith<T>(loaded.own, buffer)
+          ? load().then(({ own }) => decodeWith(own, buffer))
+          : decodeWith(loaded.own, buffer)
       }
       const { schemaId, indexes, body } = readRegistryFrame(buffer, 'protobuf')
       const file = writers.get(schemaId)
       return file === undefined
         ? decodeFramed(schemaId, indexes, body)
-        : decodeWith<T>(typeAt(file, indexes), body)
+        : decodeWith(typeAt(file, indexes), body)
     },
   }
 }
@@ -155,8 +155,8 @@ function typeAt(file: Namespace, indexes: readonly number[]): Type {
   return at as Type
 }
 
-function decodeWith<T>(type: Type, body: Buffer): T {
-  return type.toObject(type.decode(body), { longs: Number, enums: String, defaults: true, arrays: true }) as T
+function decodeWith(type: Type, body: Buffer): any {
+  return type.toObject(type.decode(body), { longs: Number, enums: String, defaults: true, arrays: true })
 }
 
 function schemaError(message: string): SchemaError {

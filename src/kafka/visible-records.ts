@@ -3,7 +3,7 @@ const CONTROL = 0x20
 const ABORT = 0
 
 /** One message as a broker stores it. */
-export interface StoredRecord {
+interface StoredRecord {
   readonly offsetDelta: number
   readonly timestampDelta: bigint
   readonly key: Buffer | null

@@ -52,7 +52,7 @@ async function registry(t: Test): Promise<Registry> {
 
 t.test('registry frames: golden bytes, and every frame comes back', async (t) => {
   t.equal(registryHeader(1, [0]).toString('hex'), '000000000100')
-  t.equal(registryHeader(258, [2, 70]).toString('hex'), '0000000102' + '0404' + '8c01')
+  t.equal(registryHeader(258, [2, 70]).toString('hex'), '000000010204048c01')
   fc.assert(
     fc.property(
       fc.nat(),
@@ -95,7 +95,7 @@ t.test(
     const writer = avroCodec({ schema, registry: new SchemaRegistry(fake.url) })
     await Promise.all([writer.prepare(use), writer.prepare(use)])
     const bytes = writer.encode({ page: '/a', ms: 3 })
-    t.equal(bytes.toString('hex'), '0000000001' + '042f61' + '0206')
+    t.equal(bytes.toString('hex'), '0000000001042f610206')
     const any = avroCodec({ registry: new SchemaRegistry(fake.url) })
     t.strictSame({ ...(await any.decode(bytes)) }, { page: '/a', ms: 3 })
     t.strictSame({ ...(await any.decode(bytes)) }, { page: '/a', ms: 3 })
@@ -141,13 +141,13 @@ t.test('protobufCodec: bare and framed, nested types by their place in the file'
   t.throws(() => line.encode({}), /prepare/)
   await line.prepare(use)
   const bytes = line.encode({ count: 300, kind: 1 })
-  t.equal(bytes.toString('hex'), '0000000001' + '040202' + '08ac02' + '1001')
+  t.equal(bytes.toString('hex'), '000000000104020208ac021001')
   const reader = protobufCodec({ schema: PROTO, registry: known })
   t.strictSame(await reader.decode(bytes), { count: 300, kind: 'B' })
   t.strictSame(await reader.decode(bytes), { count: 300, kind: 'B' })
   const first = protobufCodec({ schema: PROTO, registry: known })
   await first.prepare(use)
-  t.equal(first.encode({ name: 'a' }).toString('hex'), '0000000001' + '00' + '0a0161')
+  t.equal(first.encode({ name: 'a' }).toString('hex'), '0000000001000a0161')
   const bare = protobufCodec({ schema: PROTO, type: 'First' })
   t.strictSame(await bare.decode(Buffer.from('0a0161', 'hex')), { name: 'a' })
   t.strictSame(await bare.decode(Buffer.from('0a0161', 'hex')), { name: 'a' })
@@ -155,7 +155,7 @@ t.test('protobufCodec: bare and framed, nested types by their place in the file'
     code: 'ERR_MILLRACE_SCHEMA',
     message: /First: name: string expected/,
   })
-  t.throws(() => bare.encode(null as never), /got null/)
+  t.throws(() => bare.encode(null), /got null/)
   const lost = Buffer.concat([registryHeader(1, [9]), Buffer.from('0a0161', 'hex')])
   await t.rejects(async () => reader.decode(lost), /no message type at 9/)
   await t.rejects(protobufCodec({ schema: 'message {' }).prepare(use), { code: 'ERR_MILLRACE_SCHEMA' })
