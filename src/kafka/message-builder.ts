@@ -6,6 +6,7 @@ import type { KafkaMessage } from './outbox.ts'
 /** Chooses the partition of a record, from 0 to `partitions - 1`. */
 export type KafkaPartitioner = (record: any, key: Buffer | undefined, partitions: number) => number
 
+/** Headers of a message: text as UTF-8, or bytes. */
 export type HeaderValues = Readonly<Record<string, string | Uint8Array>>
 
 export interface MessageBuilderOptions {

@@ -22,7 +22,7 @@ const files = readdirSync(src, { recursive: true, withFileTypes: true })
 
 function importsOf(file: string): string[] {
   const code = readFileSync(file, 'utf8').replace(/\/\*[^]*?\*\//g, '')
-  return [...code.matchAll(/(?:from|import\()\s*'([^']+)'/g)].map((match) => match[1] as string)
+  return [...code.matchAll(/(?:(?<![\w'-])from\s+|import\(\s*)'([^']+)'/g)].map((match) => match[1] as string)
 }
 
 t.test('every room is known', async (t) => {
