@@ -115,3 +115,72 @@ export function bytesFile(bytes) {
   }
   return { path, bytes }
 }
+
+/** A vocabulary of made-up words, short ones first and most often drawn. */
+function vocabulary() {
+  const next = random(11)
+  const syllables = 'ba ce di fo gu ka le mi no pu ra se ti vo wu ja xe qui str ent ing'.split(' ')
+  return Array.from({ length: 4000 }, (_, i) =>
+    Array.from({ length: 1 + Math.floor(Math.log2(i + 2) / 3) + (next() < 0.3 ? 1 : 0) }, () =>
+      pick(syllables, next),
+    ).join(''),
+  )
+}
+
+/** @typedef {'mixed' | 'log' | 'binary'} Kind */
+
+/**
+ * A file of `bytes` bytes to be packed. `mixed`: prose and JSON lines by turns. `log`: an access log. `binary`: the executable
+ * of Node, as often as it takes.
+ * @param {Kind} kind
+ * @param {number} bytes
+ */
+export function packFile(kind, bytes) {
+  mkdirSync(folder, { recursive: true })
+  const path = `${folder}pack-${kind}-${bytes / 1e6}${kind === 'binary' ? `-${process.versions.node}` : ''}.bin`
+  if (existsSync(path)) return { path, bytes }
+  const fd = openSync(`${path}.part`, 'w')
+  if (kind === 'binary') {
+    const executable = readFileSync(process.execPath)
+    for (let written = 0; written < bytes;) {
+      written += writeSync(fd, executable, 0, Math.min(executable.length, bytes - written))
+    }
+  } else {
+    const next = random(kind === 'log' ? 5 : 3)
+    const from = vocabulary()
+    const word = () => /** @type {string} */ (from[Math.floor(next() ** 3 * from.length)])
+    let text = ''
+    for (let written = 0, line = 0; written < bytes; line++) {
+      text += kind === 'log' ? logLine(line, next, word) : mixedLine(line, next, word)
+      if (text.length < 1 << 20) continue
+      written += writeSync(fd, Buffer.from(text), 0, Math.min(text.length, bytes - written))
+      text = ''
+    }
+  }
+  closeSync(fd)
+  renameSync(`${path}.part`, path)
+  return { path, bytes }
+}
+
+/** @param {number} i @param {() => number} next @param {() => string} word */
+function mixedLine(i, next, word) {
+  if (Math.floor(i / 2000) % 2 === 0) {
+    return `${Array.from({ length: 8 + Math.floor(next() * 12) }, word).join(' ')}.\n`
+  }
+  return `${JSON.stringify({
+    id: i,
+    time: new Date(1.7e12 + i * 977).toISOString(),
+    user: Math.floor(next() * 2 ** 32).toString(16),
+    name: `${word()} ${word()}`,
+    score: Math.round(next() * 1e6) / 1e3,
+    tags: [word(), word()],
+    note: Array.from({ length: 6 }, word).join(' '),
+  })}\n`
+}
+
+/** @param {number} i @param {() => number} next @param {() => string} word */
+function logLine(i, next, word) {
+  const address = `10.${Math.floor(next() * 4)}.${Math.floor(next() * 256)}.${Math.floor(next() * 256)}`
+  const status = next() < 0.9 ? 200 : next() < 0.5 ? 404 : 500
+  return `${address} - - [${new Date(1.7e12 + i * 37).toISOString()}] "GET /${word()}/${word()}?id=${Math.floor(next() * 1e6)} HTTP/1.1" ${status} ${Math.floor(next() ** 4 * 1e5)} "-" "Mozilla/5.0 (X11; Linux x86_64) ${word()}/${Math.floor(next() * 100)}.0"\n`
+}

@@ -132,10 +132,11 @@ function table(group, rows) {
     const { ms, spread, rate, rss, ours } = row
     const name = ours ? `**${row.name}**` : row.name
     const ratio = best === undefined || row === best ? '' : times(ms, best.ms)
+    const digits = ms < 20 ? 1 : 0
     const cells = [
       name,
-      ms.toFixed(0),
-      `${spread[0].toFixed(0)}–${spread[1].toFixed(0)}`,
+      ms.toFixed(digits),
+      `${spread[0].toFixed(digits)}–${spread[1].toFixed(digits)}`,
       ...(rated ? [rate.toPrecision(3)] : []),
       ratio,
       rss > 0 ? (rss / 1e6).toFixed(0) : '',

@@ -6,7 +6,14 @@ import { parseArgs } from 'node:util'
 import { machine, measure } from './harness.js'
 
 const here = fileURLToPath(new URL('.', import.meta.url))
-const notBenches = new Set(['harness.js', 'child.js', 'run.js', 'data.js'])
+const notBenches = new Set([
+  'harness.js',
+  'child.js',
+  'run.js',
+  'data.js',
+  'http-server.js',
+  'records-fidelity.js',
+])
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { only: { type: 'string' }, rounds: { type: 'string' } },

@@ -120,7 +120,10 @@ export class FileError extends MillraceError {}
  *
  * - `ERR_MILLRACE_READER_IN_USE`: a reader is read twice, or as a stream and borrowed.
  * - `ERR_MILLRACE_READER_DESTROYED`: a reader was destroyed while its borrowed chunks were iterated over.
+ * - `ERR_MILLRACE_NOT_FITTED`: a generator of records has no model yet: `fit()` or `load()` one.
+ * - `ERR_MILLRACE_GENERATOR`: a generator of the user's own gave no array of records, or a promise to a loop that cannot wait.
  * - `ERR_MILLRACE_POOL`: a buffer was put that is not out (check mode of a `BufferPool`).
+ * - `ERR_MILLRACE_RESPONSE_USED`: a response is sent twice, or its head had already been sent.
  */
 export class StateError extends MillraceError {}
 
@@ -227,6 +230,88 @@ export class S3Error extends MillraceError {
 }
 
 /**
+ * Packed input is not what it should be, or something cannot be packed. `offset` counts the bytes of the packed input, `rawOffset` those
+ * that come out of it. All that comes before has been delivered.
+ *
+ * - `ERR_MILLRACE_CODEC_INVALID`: these bytes are not of the format, or not what its decoder takes.
+ * - `ERR_MILLRACE_CODEC_TRUNCATED`: the input ends before its own end mark.
+ * - `ERR_MILLRACE_CODEC_CHECKSUM`: what came out is not what went in; `expected` and `actual` are the checksums.
+ * - `ERR_MILLRACE_CODEC_LIMIT`: a block or window is larger than is allowed, or unpacks to more than it says; raise the limit if it is meant.
+ * - `ERR_MILLRACE_CODEC_UNKNOWN`: a codec, a version or a dictionary that is not at hand.
+ * - `ERR_MILLRACE_CODEC_UNSEEKABLE`: this input can only be read from its start.
+ * - `ERR_MILLRACE_CODEC_RANGE`: a range that lies outside of the content; `actual` is its size.
+ * - `ERR_MILLRACE_CODEC_FAILED`: a codec failed on a block; `cause` is what it threw.
+ */
+export class CodecError extends MillraceError {
+  /** Where in the unpacked bytes, from their start. */
+  declare readonly rawOffset?: number
+
+  // oxlint-disable-next-line no-useless-constructor -- it says which facts there are
+  constructor(code: string, message: string, facts: ErrorFacts & { readonly rawOffset?: number } = {}) {
+    super(code, message, facts)
+  }
+}
+
+/**
+ * A table cannot be read, or not be learnt from.
+ *
+ * - `ERR_MILLRACE_TABLE_CSV`: the text is not CSV as RFC 4180 has it, or a row has more or fewer fields than the header; `line` says where.
+ * - `ERR_MILLRACE_TABLE_ROW`: a record is not a flat object; `index` is its number.
+ * - `ERR_MILLRACE_TABLE_EMPTY`: there is no row, or no column.
+ * - `ERR_MILLRACE_TABLE_VALUE`: a value is none that its column can have by the schema; `index` is the number of its row.
+ * - `ERR_MILLRACE_TABLE_SCHEMA`: this is no schema, or not one of this table.
+ */
+export class TableError extends MillraceError {}
+
+/**
+ * A model cannot be made, loaded, or sampled from.
+ *
+ * - `ERR_MILLRACE_MODEL_METHOD`: this method is not there; the message says which to use instead.
+ * - `ERR_MILLRACE_MODEL_FORMAT`: this is no model, or one of another version.
+ * - `ERR_MILLRACE_MODEL_IDS`: a column of ids has given all ids of its form.
+ * - `ERR_MILLRACE_MODEL_UPDATE`: new rows cannot be added to this model.
+ */
+export class ModelError extends MillraceError {}
+
+/**
+ * No record, or hardly any, meets the conditions.
+ *
+ * - `ERR_MILLRACE_CONDITION_IMPOSSIBLE`: no value that a column can have meets its condition. Raised before the first record.
+ * - `ERR_MILLRACE_CONDITION_RARE`: so few candidates meet them that sampling was given up; `actual` is their share, `attempts`
+ *   how many were tried. Use the method `gaussian_copula`, which draws rare records directly, or wider conditions.
+ */
+export class ConditionError extends MillraceError {}
+
+/**
+ * A response could not be made or read to its end. All records before `index` have been delivered.
+ *
+ * - `ERR_MILLRACE_HTTP_STATUS`: the server answered with an error; `status`, and `body` as far as it was read.
+ * - `ERR_MILLRACE_HTTP_TRUNCATED`: the response ended early, at record `index`; `cause` says how.
+ * - `ERR_MILLRACE_HTTP_FAILED`: the server says in its last line that it failed; `actual` is what it says.
+ * - `ERR_MILLRACE_HTTP_CHANGED`: what is to be resumed is not what it was, or the server starts over.
+ * - `ERR_MILLRACE_HTTP_TYPE`: no decoder for this content type or encoding (`actual`).
+ * - `ERR_MILLRACE_HTTP_NOT_ACCEPTABLE`: no encoder for what the client accepts; it gets status 406.
+ * - `ERR_MILLRACE_HTTP_ENCODE`: record `index` cannot be written in this format.
+ * - `ERR_MILLRACE_HTTP_DISCONNECTED`: the client went away; the reason of the signal that fetchers get.
+ */
+export class HttpError extends MillraceError {
+  /** The status that was received, or that goes with this error. */
+  declare readonly status?: number
+  /** Start of the body of an answer that is an error. */
+  declare readonly body?: string
+
+  constructor(
+    code: string,
+    message: string,
+    { status, body, ...facts }: ErrorFacts & { status?: number; body?: string } = {},
+  ) {
+    super(code, message, facts)
+    if (status !== undefined) this.status = status
+    if (body !== undefined) this.body = body
+  }
+}
+
+/**
  * Kafka did not do what it was asked, or a record and a message could not become each other. `cause` is what the client threw.
  *
  * - `ERR_MILLRACE_KAFKA_CONNECT`: no broker answered in time.
@@ -273,6 +358,30 @@ export interface KafkaFacts extends ErrorFacts {
  * - `ERR_MILLRACE_SCHEMA_FRAME`: the bytes do not start as the wire format does.
  */
 export class SchemaError extends MillraceError {}
+
+/**
+ * A WebSocket, or a message on it, is not what it should be.
+ *
+ * - `ERR_MILLRACE_WEBSOCKET_REQUEST`: a client asks for something that is not served; it is told, and stays connected.
+ * - `ERR_MILLRACE_WEBSOCKET_CONNECT`: a server refuses the handshake; `status` is its answer.
+ * - `ERR_MILLRACE_WEBSOCKET_CLOSED`: the connection broke `attempts` times in a row; `actual` is the code of the last close.
+ * - `ERR_MILLRACE_WEBSOCKET_MESSAGE`: message `index` cannot be read or written.
+ */
+export class WebSocketError extends MillraceError {
+  /** Of the request that is wrong. */
+  declare readonly id?: string | number
+  /** Status of HTTP that a handshake was answered with. */
+  declare readonly status?: number
+
+  // oxlint-disable-next-line no-useless-constructor -- it says which facts there are
+  constructor(
+    code: string,
+    message: string,
+    facts: ErrorFacts & { readonly id?: string | number; readonly status?: number } = {},
+  ) {
+    super(code, message, facts)
+  }
+}
 
 /** A package that this feature needs is not installed: `ERR_MILLRACE_MISSING_PEER`; the message says what to install. */
 export class MissingPeerError extends MillraceError {}

@@ -16,6 +16,10 @@ const lastLines: Record<string, string> = {
   'stream-chain.js': '4 lines',
   'property-test.js': 'the laws hold',
   's3-verify.js': '8 of 8 objects verified, 1 mix-up found',
+  'lz4-codec.js': '20 blocks, 2 times smaller',
+  'synthetic-records.js': '1000 of 1000 are heavy gentoos',
+  'http-api.js': '100000 orders twice, 29999 before the error, 100000 lines of CSV',
+  'http-metrics.js': 'Prometheus and OpenTelemetry agree: 3 responses, 1000 records',
   'fio-like.js': '6 files written, read and verified',
 }
 

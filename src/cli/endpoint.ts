@@ -1,21 +1,28 @@
 // The one place where a FILE on the command line becomes a stage, in and out.
-import { hostname } from 'node:os'
 import { createReadStream, fstatSync } from 'node:fs'
 import { open, rename, stat } from 'node:fs/promises'
 import type { Readable, Writable } from 'node:stream'
 import { finished } from 'node:stream/promises'
+import { isatty } from 'node:tty'
+import type { RangeSource } from '../codec/index.ts'
 import { reportDurable } from '../flow/index.ts'
+import type { ChunkAllocator } from '../framing/chunk-allocator.ts'
 import { ChunkedReader } from '../framing/chunked-reader.ts'
-import type { KafkaAddress, KafkaSource, KafkaSourceOptions } from '../kafka/index.ts'
+import type { KafkaSource } from '../kafka/index.ts'
 import { decompress } from './decompress.ts'
 import { UsageError } from './exit-codes.ts'
 import { FdSink } from './fd-sink.ts'
+import {
+  type TopicInputHints,
+  type TopicOutputHints,
+  isTopic,
+  openTopicSink,
+  openTopicSource,
+} from './topic.ts'
 
-export interface InputHints {
-  /** The verb takes batches of records as well as bytes: only then kafka:// is an input. */
-  readonly records?: boolean
-  /** What becomes of messages that are not JSON. */
-  readonly onInvalid?: NonNullable<KafkaSourceOptions['onInvalid']>
+export interface InputHints extends TopicInputHints {
+  /** A stage that lends the memory of its blocks: a file is read into it. */
+  readonly blocks?: ChunkAllocator & { readonly blockSize: number }
 }
 
 /** A FILE that is read: its bytes, decompressed where needed, and how far it is. */
@@ -34,7 +41,7 @@ export class Input {
   }
 
   /** Opens FILE, s3://bucket/key or kafka://host/topic; `-` and none are stdin. */
-  static async open(file: string | undefined, { records, onInvalid }: InputHints = {}): Promise<Input> {
+  static async open(file: string | undefined, hints: InputHints = {}): Promise<Input> {
     if (file === undefined || file === '-') {
       const info = fstatSync(0)
       if (!info.isFile()) return new Input(new ChunkedReader(0), () => undefined)
@@ -47,25 +54,15 @@ export class Input {
       const source = new ObjectSource(file)
       return new Input(source, () => source.size)
     }
-    if (isKafka(file)) {
-      if (records !== true) throw noRecords(file)
-      const { KafkaSource, parseKafkaUrl } = await import('../kafka/index.ts')
-      const address = parseKafkaUrl(file)
-      const { group, from, until } = checkParameters(address, ['group', 'from', 'until', 'mechanism'])
-      const source = new KafkaSource({
-        ...connectionOf(address),
-        topic: address.topic,
-        batches: true,
-        ...(group !== undefined && { groupId: group }),
-        ...(from !== undefined && { from: startOf(from) }),
-        ...(until !== undefined && { until: until as 'end' }),
-        ...(onInvalid && { onInvalid }),
-      })
+    if (isTopic(file)) {
+      const { source, group } = await openTopicSource(file, hints)
       return new Input(source, () => undefined, group)
     }
     const info = await stat(file)
     if (info.isDirectory()) throw new UsageError(`${file} is a directory`)
-    return new Input(new ChunkedReader(file), () => (info.isFile() ? info.size : undefined))
+    const { blocks } = hints
+    const reader = blocks ? { chunkSize: blocks.blockSize, into: blocks } : {}
+    return new Input(new ChunkedReader(file, reader), () => (info.isFile() ? info.size : undefined))
   }
 
   /** Bytes that are there, once that is known. */
@@ -90,6 +87,11 @@ export class Input {
   content(): AsyncIterable<Buffer> {
     const chunks = this.#count(this.#stream as AsyncIterable<Buffer>)
     return this.isRecords ? chunks : decompress(chunks)
+  }
+
+  /** The bytes as they are stored. Ends like {@link content}. */
+  stored(): AsyncIterable<Buffer> {
+    return this.#count(this.#stream as AsyncIterable<Buffer>)
   }
 
   /** The bytes as they are stored; a chunk is valid until the next one is asked for. Ends like {@link content}. */
@@ -127,15 +129,30 @@ export class Input {
   }
 }
 
-export interface OutputHints {
+/** FILE or s3://bucket/key to be read anywhere; undefined for what can only be read once. */
+export async function openAnywhere(file: string | undefined): Promise<string | RangeSource | undefined> {
+  if (file === undefined || file === '-') return undefined
+  if (!isS3(file)) return (await stat(file)).isFile() ? file : undefined
+  const { ObjectSource } = await loadS3()
+  const first = new ObjectSource(file, { start: 0, end: 1 })
+  await first.toArray()
+  const size = first.size ?? 0
+  return {
+    size,
+    read: async (start, end) =>
+      start === end ? Buffer.alloc(0) : Buffer.concat(await new ObjectSource(file, { start, end }).toArray()),
+  }
+}
+
+/** Refuses to write what nobody can read to a terminal. */
+export function checkTerminal(output: string | undefined, force: boolean | undefined): void {
+  if (isStdout(output) && isatty(1) && force !== true)
+    throw new UsageError('stdout is a terminal: use -o FILE, a pipe, or --force')
+}
+
+export interface OutputHints extends TopicOutputHints {
   /** Bytes that will be written, if that is known: from them follows the part size of an S3 object. */
   readonly size?: number
-  /** The verb can give batches of records in place of bytes: only then kafka:// is an output. */
-  readonly records?: boolean
-  /** The group by which the input is read: a topic that results go to commits its position. */
-  readonly group?: string | undefined
-  /** Told each record that a topic does not take; without it, the first one is an error. */
-  readonly onRecordError?: (failed: { readonly index: number; readonly error: Error }) => void
 }
 
 /**
@@ -162,10 +179,7 @@ export class Output {
       const { ObjectWriter } = await loadS3()
       return new Output(new ObjectWriter(file, hints), undefined, undefined, true)
     }
-    if (isKafka(file)) {
-      if (hints.records !== true) throw noRecords(file)
-      return new Output(await openTopic(file, hints))
-    }
+    if (isTopic(file)) return new Output(await openTopicSink(file, hints))
     const existing = await stat(file).catch(() => undefined)
     if (existing?.isDirectory()) throw new UsageError(`-o ${file} is a directory`)
     // a device or FIFO cannot be replaced by renaming; it is written to
@@ -226,68 +240,6 @@ export function isStdout(file: string | undefined): file is undefined | '-' {
 
 function isS3(file: string): boolean {
   return /^s3:\/\//i.test(file)
-}
-
-function isKafka(file: string): boolean {
-  return /^kafkas?:\/\//i.test(file)
-}
-
-function noRecords(file: string): UsageError {
-  return new UsageError(
-    `${file.replace(/\/\/[^@/]*@/, '//…@')}: a topic holds records, and this verb has bytes`,
-  )
-}
-
-function checkParameters(
-  { parameters }: KafkaAddress,
-  known: readonly string[],
-): Partial<Record<string, string>> {
-  for (const name of Object.keys(parameters))
-    if (!known.includes(name)) throw new UsageError(`kafka://…?${name}: expected one of ${known.join(', ')}`)
-  return parameters
-}
-
-function connectionOf({ bootstrapServers, username, password, tls, parameters }: KafkaAddress) {
-  return {
-    bootstrapServers,
-    tls,
-    ...(username !== undefined && {
-      sasl: {
-        mechanism: (parameters['mechanism'] ?? 'PLAIN') as 'PLAIN',
-        username,
-        ...(password !== undefined && { password }),
-      },
-    }),
-  }
-}
-
-function startOf(text: string): 'earliest' | 'latest' | Date {
-  if (text === 'earliest' || text === 'latest') return text
-  const date = new Date(text)
-  if (Number.isNaN(date.getTime())) throw new UsageError(`from=${text}: expected earliest, latest or a date`)
-  return date
-}
-
-async function openTopic(file: string, { group, onRecordError }: OutputHints): Promise<Writable> {
-  const { KafkaSink, parseKafkaUrl } = await import('../kafka/index.ts')
-  const address = parseKafkaUrl(file)
-  const { key, compression, transaction } = checkParameters(address, [
-    'key',
-    'compression',
-    'transaction',
-    'mechanism',
-  ])
-  // from a topic to a topic: exactly once, by an id that no other process has
-  const byDefault = group === undefined ? 'none' : `millrace-${group}-${hostname()}-${process.pid}`
-  const transactionalId = transaction ?? byDefault
-  return new KafkaSink({
-    ...connectionOf(address),
-    topic: address.topic,
-    ...(key !== undefined && { keyColumn: key }),
-    ...(compression !== undefined && { compression: compression as 'gzip' }),
-    ...(transactionalId !== 'none' && { transactionalId }),
-    ...(onRecordError && { onRecordError }),
-  })
 }
 
 /** Loaded when it is needed: the SDK costs more to load than all the rest. */

@@ -1,4 +1,3 @@
-import { isatty } from 'node:tty'
 import { type Command, Option } from 'commander'
 import { DataGenerator } from '../bytes/data-generator.ts'
 import type { ObjectGen } from '../bytes/object-gen.ts'
@@ -6,7 +5,7 @@ import { pumpObject } from '../bytes/pump-object.ts'
 import { MissingPeerError, OptionError } from '../errors.ts'
 import { StatsCounter, type StreamStats } from '../flow/index.ts'
 import { addCommonOptions, addWorkOptions } from './common-options.ts'
-import { Output, isStdout } from './endpoint.ts'
+import { Output, checkTerminal, isStdout } from './endpoint.ts'
 import { EXIT, UsageError, exitCodeOf } from './exit-codes.ts'
 import {
   type ObjectFlags,
@@ -126,8 +125,7 @@ function check({ count, workers, output, force, key }: GenOptions): void {
   if (workers !== undefined && workers < 1) throw new UsageError('-j: expected at least 1')
   if (isStdout(output)) {
     if (count !== undefined) throw new UsageError('--count needs -o with {n}, such as -o objects/{n}.bin')
-    if (isatty(1) && force !== true)
-      throw new UsageError('stdout is a terminal: use -o FILE, a pipe, or --force')
+    checkTerminal(output, force)
   } else if ((count !== undefined) !== output.includes('{n}')) {
     throw new UsageError(
       count === undefined

@@ -13,6 +13,12 @@ const VERBS: Record<string, () => Promise<(program: Command, exit: (status: numb
   map: async () => (await import('./map.ts')).addMap,
   gen: async () => (await import('./gen.ts')).addGen,
   verify: async () => (await import('./verify.ts')).addVerify,
+  encode: async () => (await import('./encode.ts')).addEncode,
+  decode: async () => (await import('./decode.ts')).addDecode,
+  inspect: async () => (await import('./inspect.ts')).addInspect,
+  fit: async () => (await import('./fit.ts')).addFit,
+  sample: async () => (await import('./sample.ts')).addSample,
+  report: async () => (await import('./report.ts')).addReport,
 }
 
 /** Runs one command line and returns its exit status. */

@@ -15,11 +15,16 @@ export interface CommonOptions {
   readonly quiet?: boolean
 }
 
-/** One verb's work: bytes from `input` through `stage` to `output`. */
+/** Where the bytes of a job are from. */
+export type JobInput = Pick<Input, 'content' | 'stop' | 'size' | 'bytesRead'> & Partial<Pick<Input, 'close'>>
+
+/** One verb's work: bytes from `input` through `stage` to `output`; or from a `stage` that has them by itself, until it is stopped. */
 export interface Job {
-  readonly input: Input
-  readonly stage: Duplex & { stats(): StreamStats }
+  readonly input: JobInput | { readonly size: undefined; readonly bytesRead: number; stop(): void }
+  readonly stage: Readable & { stats(): StreamStats }
   readonly output: Output
+  /** What a run with the same result needs. */
+  readonly seed?: number | string
   /** Items that failed one by one while the rest went on. */
   readonly failedItems?: () => number
 }
@@ -40,12 +45,14 @@ export async function run(job: Job, options: CommonOptions): Promise<number> {
   const progress = showProgress(input, options)
 
   // an input that fails ends like one that is over, so that what came before it is still worked on
-  const content = Readable.from(
-    untilError(input.content(), (error) => (inputError = error)),
-    { highWaterMark: 2 },
-  )
+  const content =
+    'content' in input &&
+    Readable.from(
+      untilError(input.content(), (error) => (inputError = error)),
+      { highWaterMark: 2 },
+    )
   stage.on('error', () => {}) // told by the loop below
-  content.pipe(stage)
+  if (content) content.pipe(stage as unknown as Duplex)
   try {
     for await (const chunk of stage as AsyncIterable<Buffer>) {
       if (sinkError !== undefined) break
@@ -56,7 +63,7 @@ export async function run(job: Job, options: CommonOptions): Promise<number> {
   }
   stage.destroy()
   input.stop()
-  content.destroy()
+  if (content) content.destroy()
   // an input that was cut short, by a signal or a failure, mostly ends inside a record: that is no fault of its own
   const cutShort = signals.status !== undefined || inputError !== undefined
   const fault = inputError ?? (cutShort && isTruncation(stageError) ? undefined : stageError)
@@ -70,13 +77,17 @@ export async function run(job: Job, options: CommonOptions): Promise<number> {
   const error = outputClosed ? undefined : (sinkError ?? fault)
   const failedItems = job.failedItems?.() ?? 0
   if (error === undefined && signals.status === undefined) await output.commit()
-  await input.close()
+  if ('close' in input) await input.close?.()
   if (error !== undefined) {
     tell(error)
     if (output.leftover !== undefined) warn(`millrace: what was written before is in ${output.leftover}\n`)
   }
   if (options.stats !== undefined && options.stats !== false)
-    printStats(stage.stats(), { outputClosed }, options.stats)
+    printStats(
+      stage.stats(),
+      { outputClosed, ...(job.seed !== undefined && { seed: job.seed }) },
+      options.stats,
+    )
 
   if (error !== undefined) return exitCodeOf(error)
   if (signals.status !== undefined) return signals.status

@@ -61,6 +61,9 @@ export function printStats(stats: StreamStats, facts: RunFacts, format: true | '
     ...(facts.seed === undefined ? [] : [`seed ${facts.seed}`]),
     ...(bytesIn > 0 ? [`${formatBytes(bytesIn)} in`] : []),
     ...(bytesOut > 0 || bytesIn === 0 ? [`${formatBytes(bytesOut)} out`] : []),
+    ...(all.ratio ? [`ratio ${all.ratio.toFixed(3)}`] : []),
+    ...(all.blocks ? [`${count(all.blocks)} blocks (${count(all.storedBlocks ?? 0)} stored)`] : []),
+    ...(all.gaps ? [`${count(all.gaps)} gaps`] : []),
     ...(recordsIn > 0 ? [`${count(recordsIn)} → ${count(recordsOut)} records`] : []),
     // gen: what goes out are objects, made of nothing
     ...(recordsIn === 0 && recordsOut > 1 ? [`${count(recordsOut)} objects`] : []),

@@ -6,7 +6,13 @@ export {
   type DurablePosition,
 } from './block-position.ts'
 export { RecordBatch } from './record-batch.ts'
-export { StatsCounter, type ChunkInfo, type StatsHooks, type StreamStats } from './stream-stats.ts'
+export {
+  StatsCounter,
+  type ChunkInfo,
+  type PackCounters,
+  type StatsHooks,
+  type StreamStats,
+} from './stream-stats.ts'
 export { DEFAULT_CONCURRENCY, mapOrdered, type MapOrderedOptions } from './map-ordered.ts'
 export {
   OrderedWindow,
@@ -45,6 +51,14 @@ export {
   type BufferPoolOptions,
   type BufferPoolStats,
 } from './buffer-pool.ts'
+export {
+  RATE_SLACK,
+  RateLimiter,
+  type RateLimiterOptions,
+  type RateLimiterStats,
+  type RateUnit,
+} from './rate-limiter.ts'
+export { Throttle, type ThrottleOptions } from './throttle.ts'
 export { failAfterDelivery } from './fail-after-delivery.ts'
 export { type BufferFill, type BufferStrategy, type BufferVerdict } from './bounded-queue.ts'
 export { Meter, type MeterOptions } from './meter.ts'

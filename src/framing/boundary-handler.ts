@@ -10,9 +10,10 @@ import { JsonScanner, type JsonScannerOptions } from './json-scanner.ts'
 import { DEFAULT_BOUNDARY_BLOCK_SIZE, DEFAULT_MAX_FRAME_LENGTH } from './limits.ts'
 import { LineScanner } from './line-scanner.ts'
 import { SeqScanner } from './seq-scanner.ts'
+import { SigmaGlyphScanner } from './sigma-glyph-scanner.ts'
 
 /** How the input is framed: by a scanner of ours, or by one of your own. */
-export type Framing = 'lines' | 'json' | 'seq' | 'glyph' | FrameScanner
+export type Framing = 'lines' | 'json' | 'seq' | 'glyph' | 'sigma-glyph' | FrameScanner
 
 /**
  * Where the input stands. `IDLE`: the last byte ended a frame, or nothing came yet. `PARTIAL_HEADER`: inside a header
@@ -55,6 +56,7 @@ const SCANNERS = {
   json: (options: JsonScannerOptions) => new JsonScanner(options),
   seq: () => new SeqScanner(),
   glyph: () => new GlyphScanner(),
+  'sigma-glyph': () => new SigmaGlyphScanner(),
 }
 
 class BoundaryCore implements PullCore<Uint8Array, Buffer> {
@@ -141,7 +143,7 @@ export class BoundaryHandler extends PullStage<Uint8Array, Buffer> {
     checkInteger('highWaterMark', highWaterMark)
     const scanner =
       typeof framing === 'string'
-        ? SCANNERS[checkChoice('framing', framing, ['lines', 'json', 'seq', 'glyph'])](rest)
+        ? SCANNERS[checkChoice('framing', framing, ['lines', 'json', 'seq', 'glyph', 'sigma-glyph'])](rest)
         : checkMethods('framing', framing, ['scan', 'finish'])
     const counter = new StatsCounter('BoundaryHandler', rest)
     const cutter = new FrameCutter(scanner, {

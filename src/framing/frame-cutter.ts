@@ -29,6 +29,11 @@ export interface FrameCutterOptions {
   readonly tooLong?: string
   /** Blocks in memory that is never used again, so that they may be kept. @defaultValue false */
   readonly fresh?: boolean
+  /**
+   * Gives the whole frames that are there with each chunk and waits for no more: for slow input whose frames are wanted at once. Where blocks
+   * end depends on the chunks then; what the frames are does not. @defaultValue false
+   */
+  readonly eager?: boolean
 }
 
 const EMPTY = Buffer.alloc(0)
@@ -70,6 +75,7 @@ export class FrameCutter {
   readonly #maxFrameLength: number
   readonly #tooLong: string
   readonly #fresh: boolean
+  readonly #eager: boolean
   /** Frames are found one by one: a block could hide one that is too long. */
   readonly #byFrame: boolean
 
@@ -105,7 +111,13 @@ export class FrameCutter {
   /** @throws {@link OptionError} if an option is out of range. */
   constructor(
     scanner: FrameScanner,
-    { blockSize, maxFrameLength, tooLong = 'ERR_MILLRACE_FRAME_TOO_LONG', fresh = false }: FrameCutterOptions,
+    {
+      blockSize,
+      maxFrameLength,
+      tooLong = 'ERR_MILLRACE_FRAME_TOO_LONG',
+      fresh = false,
+      eager = false,
+    }: FrameCutterOptions,
   ) {
     this.#blockSize = checkInteger('blockSize', blockSize, 1)
     this.#maxFrameLength = checkLimit('maxFrameLength', maxFrameLength)
@@ -113,6 +125,7 @@ export class FrameCutter {
     this.#position = new TextPosition(() => scanner.lines ?? 'count')
     this.#tooLong = tooLong
     this.#fresh = fresh
+    this.#eager = eager
     this.#byFrame = blockSize === 1 || maxFrameLength < blockSize
   }
 
@@ -161,6 +174,7 @@ export class FrameCutter {
       if (from < this.#chunk.length) {
         this.#scan(from)
       } else if (!this.#ended) {
+        if (this.#eager && this.#end > 0) return this.#cut()
         this.#hold(this.#chunk.length - this.#at)
         return undefined
       } else if (!this.#finished) {

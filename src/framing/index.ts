@@ -24,4 +24,5 @@ export {
 export { GlyphDeframer, type GlyphDeframerOptions, type OnGlyph } from './glyph-deframer.ts'
 export { encodeGlyph } from './glyph-frame.ts'
 export { GlyphScanner } from './glyph-scanner.ts'
+export { SigmaGlyphScanner } from './sigma-glyph-scanner.ts'
 export { DEFAULT_BOUNDARY_BLOCK_SIZE, DEFAULT_MAX_FRAME_LENGTH } from './limits.ts'

@@ -16,6 +16,8 @@ export class ZstdFrameWalker {
   atBoundary = true
   /** True inside a skippable frame, whose bytes no decoder wants. */
   skippable = false
+  /** What the header of the open frame says; undefined until it is complete, and for a skippable frame. */
+  frame: ZstdFrameFacts | undefined
   readonly #header = Buffer.alloc(14)
   #have = 0
   #step: 'magic' | 'frame-header' | 'block-header' | 'body' = 'magic'
@@ -85,6 +87,7 @@ export class ZstdFrameWalker {
         return false
       }
       this.#hasChecksum = (descriptor & 4) !== 0
+      this.frame = readFacts(header, descriptor)
       this.#expect('block-header', 3)
       return false
     }
@@ -115,9 +118,42 @@ export class ZstdFrameWalker {
     this.#offset += consumed
     this.#expect('magic', 4)
     this.#hasChecksum = false
+    this.skippable = false
+    this.frame = undefined
     this.atBoundary = true
     return at
   }
+}
+
+/** What a frame says of itself. */
+export interface ZstdFrameFacts {
+  /** Raw bytes in it, where it tells. */
+  readonly contentSize: number | undefined
+  /** Memory that a decoder needs to look back, in bytes. */
+  readonly windowSize: number
+  /** Number of the dictionary that it needs; 0 for none. */
+  readonly dictionary: number
+}
+
+function readFacts(header: Buffer, descriptor: number): ZstdFrameFacts {
+  const singleSegment = (descriptor & 0x20) !== 0
+  let at = 1
+  let windowSize = 0
+  if (!singleSegment) {
+    const base = 2 ** (10 + (header[at]! >> 3))
+    windowSize = base + (base / 8) * (header[at]! & 7)
+    at++
+  }
+  const dictionaryBytes = [0, 1, 2, 4][descriptor & 3]!
+  const dictionary = dictionaryBytes === 0 ? 0 : header.readUIntLE(at, dictionaryBytes)
+  at += dictionaryBytes
+  const sizeFlag = descriptor >> 6
+  let contentSize: number | undefined
+  if (sizeFlag === 0) contentSize = singleSegment ? header[at] : undefined
+  else if (sizeFlag === 1) contentSize = header.readUInt16LE(at) + 256
+  else if (sizeFlag === 2) contentSize = header.readUInt32LE(at)
+  else contentSize = Number(header.readBigUInt64LE(at))
+  return { contentSize, windowSize: singleSegment ? contentSize! : windowSize, dictionary }
 }
 
 /** Bytes of a frame header after the magic, by its descriptor. */

@@ -1,5 +1,6 @@
 import { Readable, addAbortSignal } from 'node:stream'
 import { StatsCounter, type RecordBatch } from '../flow/index.ts'
+import { checkBoolean } from '../options.ts'
 import { readerSettings, type JsonReaderOptions } from './json-reader.ts'
 import { ReaderCore, type ReaderSettings } from './reader-core.ts'
 
@@ -7,7 +8,16 @@ import { ReaderCore, type ReaderSettings } from './reader-core.ts'
 export type ByteSource = AsyncIterable<Uint8Array | string> | Iterable<Uint8Array | string>
 
 /** Options of {@link readJson}: those of `JsonReader`, but a `null` record is a record here, and nothing is queued. */
-export type ReadJsonOptions = Omit<JsonReaderOptions, 'highWaterMark' | 'nulls'> & { readonly nulls?: 'skip' }
+export interface ReadJsonOptions extends Omit<JsonReaderOptions, 'highWaterMark' | 'nulls'> {
+  readonly nulls?: 'skip'
+  /**
+   * Whether the records of each chunk are given at once, and not when their block is full: for slow input. What is in which batch depends on
+   * the chunks then; the records do not.
+   *
+   * @defaultValue false
+   */
+  readonly eager?: boolean
+}
 
 /**
  * JSON bytes in; out come records, for a `for await` that may stop early: leaving the loop destroys the source, and
@@ -42,8 +52,9 @@ export function readJson<T>(
 ): AsyncGenerator<T | RecordBatch<T>, void, undefined> {
   // not a generator itself: a wrong option is an error of the call, not of the loop
   const settings = readerSettings(options)
+  const eager = checkBoolean('eager', options.eager ?? false)
   const parse = { ...settings.parse, nulls: options.nulls ?? ('keep' as const) }
-  return generate<T>(source, { ...settings, parse }, options)
+  return generate<T>(source, { ...settings, parse, eager }, options)
 }
 
 async function* generate<T>(source: ByteSource, settings: ReaderSettings, options: ReadJsonOptions) {

@@ -19,6 +19,7 @@ export interface ReaderSettings {
   readonly maxDepth: number
   readonly allowEmpty: boolean
   readonly parse: ParseBlockOptions
+  readonly eager?: boolean
 }
 
 /** Bytes in, batches of records out, one for each block that holds any. No stream in it. */
@@ -33,7 +34,7 @@ export class ReaderCore<T> implements PullCore<Uint8Array, RecordBatch<T>> {
   #error: Error | undefined
 
   constructor(settings: ReaderSettings, counter: StatsCounter) {
-    const { format, path, maxDepth, allowEmpty, blockSize, maxValueBytes } = settings
+    const { format, path, maxDepth, allowEmpty, blockSize, maxValueBytes, eager = false } = settings
     const mode = format === 'ndjson' ? 'lines' : format
     this.#scanner =
       mode === 'seq'
@@ -43,6 +44,7 @@ export class ReaderCore<T> implements PullCore<Uint8Array, RecordBatch<T>> {
       blockSize,
       maxFrameLength: maxValueBytes,
       tooLong: 'ERR_MILLRACE_JSON_TOO_LONG',
+      eager,
     })
     this.#parse = settings.parse
     this.#counter = counter

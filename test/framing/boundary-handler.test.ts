@@ -284,10 +284,11 @@ t.test('BoundaryHandler: hooks count blocks, and one that throws fails the stage
   })
   handler.end('a\nb\nc\n')
   await buffer(handler)
-  t.same(chunks, [
+  t.match(chunks, [
     { stage: 'BoundaryHandler', bytes: 4, records: 2, index: 0 },
     { stage: 'BoundaryHandler', bytes: 2, records: 1, index: 1 },
   ])
+  t.equal(chunks.length, 2)
   t.equal(completed, 3)
   const failing = new BoundaryHandler('lines', {
     onChunk() {

@@ -79,3 +79,16 @@ t.test('ZstdFrameWalker: garbage between frames is an error with its offset', as
     )
   }
 })
+
+t.test('ZstdFrameWalker: tells what the header of the open frame says', async (t) => {
+  const facts = (hex: string) => {
+    const walker = new ZstdFrameWalker()
+    walker.walk(Buffer.from(hex, 'hex'), 0)
+    return walker.frame
+  }
+  t.same(facts('28b52ffd2005'), { contentSize: 5, windowSize: 5, dictionary: 0 })
+  t.same(facts('28b52ffd0009'), { contentSize: undefined, windowSize: 2304, dictionary: 0 })
+  t.same(facts('28b52ffd61070001'), { contentSize: 512, windowSize: 512, dictionary: 7 })
+  t.same(facts('28b52ffda30000000100010000'), { contentSize: 256, windowSize: 256, dictionary: 2 ** 24 })
+  t.same(facts('28b52ffde00000000001000000'), { contentSize: 2 ** 32, windowSize: 2 ** 32, dictionary: 0 })
+})

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { createReadStream } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { Duplex, PassThrough, Readable, Writable } from 'node:stream'
@@ -532,4 +533,34 @@ t.test('JsonReader: refuses options that are out of range', async (t) => {
     if (!['highWaterMark', 'onChunk', 'nulls'].includes(option))
       t.throws(() => readJson([], { [option]: value }), { code: 'ERR_MILLRACE_OPTION', option })
   }
+})
+
+t.test('readJson: eager gives what each chunk completes at once, and the same records in all', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc
+        .array(fc.nat(1000), { maxLength: 30 })
+        .chain((records) =>
+          fc.tuple(
+            fc.constant(records),
+            anyCut(Buffer.from(records.map((record) => `${record}\n`).join(''))),
+          ),
+        ),
+      async ([records, cut]) => {
+        let read = ''
+        const given: unknown[] = []
+        async function* source() {
+          for (const chunk of cut) {
+            read += chunk.toString()
+            yield chunk
+            // asked for more: what was complete has been given
+            assert.equal(given.length, read.split('\n').length - 1)
+          }
+        }
+        const options = { format: 'ndjson', eager: true, allowEmpty: true } as const
+        for await (const record of readJson(source(), options)) given.push(record)
+        assert.deepEqual(given, records)
+      },
+    ),
+  )
 })

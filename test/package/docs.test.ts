@@ -3,12 +3,15 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, relative } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import ts from 'typescript'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
+
+/** What the examples of the http room show it with. */
+const HTTP_PEERS = ['@msgpack/msgpack', 'fastify', 'protobufjs']
 
 interface Example {
   readonly name: string
@@ -34,14 +37,23 @@ function sources(folder: string, ending: string): string[] {
     .map((entry) => join(entry.parentPath, entry.name))
 }
 
-t.test('every example in the documentation runs', { jobs: 2, timeout: 120_000 }, async (t) => {
+t.test('every example in the documentation runs', { jobs: 2, timeout: 580_000 }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'millrace-docs-'))
   t.teardown(() => import('node:fs').then(({ rmSync }) => rmSync(folder, { recursive: true })))
   // a folder that is a package by itself: whatever stands above it is none of its business
   writeFileSync(join(folder, 'package.json'), '{ "private": true }')
   mkdirSync(join(folder, 'node_modules'))
   symlinkSync(root, join(folder, 'node_modules/millrace'))
-  for (const name of ['fast-check', 'stream-chain', 'stream-json', 'piscina', 'vega-datasets']) {
+  for (const name of [
+    'fast-check',
+    'stream-chain',
+    'stream-json',
+    'piscina',
+    'vega-datasets',
+    'ws',
+    ...HTTP_PEERS,
+  ]) {
+    mkdirSync(dirname(join(folder, 'node_modules', name)), { recursive: true })
     symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name))
   }
   const files = [...sources('src', '.ts'), join(root, 'README.md'), ...sources('docs', '.md')]

@@ -1,0 +1,133 @@
+import { buffer } from 'node:stream/consumers'
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { ModelError } from '../errors.ts'
+import { freshSeed } from '../bytes/object-format.ts'
+import { Model } from '../records/model.ts'
+import type { RecordFormat } from '../records/record-writer.ts'
+import { addCommonOptions, addWorkOptions } from './common-options.ts'
+import { Input, Output } from './endpoint.ts'
+import { parseSeed, printableSeed } from './object-options.ts'
+import { type CommonOptions, run } from './run.ts'
+import { collect } from './table-input.ts'
+import { parseCount } from './units.ts'
+
+interface SampleFlags extends CommonOptions {
+  readonly count?: number
+  readonly max?: number
+  readonly skip?: number
+  readonly seed?: number | bigint | string
+  readonly where?: readonly string[]
+  readonly minAcceptance?: number
+  readonly format: RecordFormat
+  readonly rate?: number
+  readonly batchSize?: number
+  readonly metadata?: boolean
+  readonly workers?: number
+  readonly output?: string
+}
+
+const EXAMPLES = `
+Without --count it goes on until its reader or Ctrl-C ends it. Record n follows from the model, the seed, --where and n alone.
+
+--where: age>=21 · sex=Female · age between 20,30 · region in West,East · name like A% (as in SQL) · phone isNull · a>1 AND b<2
+Operators: = != > >= < <= eq ne gt gte lt lte in notIn between like isNull notNull. A null meets isNull only.
+
+Examples:
+  millrace sample adult.model.json --count 1M --seed 7 --where 'age>=21' --where 'sex=Female' > synthetic.ndjson
+  millrace sample adult.model.json --count 10k --format csv -o synthetic.csv
+  millrace sample adult.model.json --rate 1000 --max 1M | millrace map 'r => ({ ...r, at: Date.now() })'`
+
+/** Adds `millrace sample`: a model in, records out. */
+export function addSample(program: Command, exit: (status: number) => void): void {
+  const command = program
+    .command('sample')
+    .description('Stream synthetic records of a model, in constant memory.')
+    .argument('[MODEL]', 'model of millrace fit: a file or s3://bucket/key; - or none is stdin')
+    .addOption(
+      new Option('--count <N>', 'records to make, such as 1M (default: no end)').argParser(parseCount),
+    )
+    .addOption(new Option('--max <N>', 'the same as --count; the smaller one counts').argParser(parseCount))
+    .addOption(new Option('--skip <N>', 'begin at record N (default: 0)').argParser(parseCount))
+    .addOption(
+      new Option(
+        '--seed <SEED>',
+        'what the records follow from: a whole number, or any text (default: a fresh one)',
+      ).argParser(parseSeed),
+    )
+    .option('--where <CONDITION>', 'what every record must meet (can be repeated)', collect)
+    .addOption(
+      new Option(
+        '--min-acceptance <SHARE>',
+        'give up when fewer candidates meet --where (default: 0.0001)',
+      ).argParser(parsePositive),
+    )
+    .addOption(
+      new Option('--format <FORMAT>', 'output format; CSV has a header line')
+        .choices(['ndjson', 'json', 'csv'])
+        .default('ndjson'),
+    )
+    .addOption(new Option('--rate <N>', 'records a second at most').argParser(parsePositive))
+    .addOption(
+      new Option('--batch-size <N>', 'records that are made at once (default: 1024)').argParser(parseCount),
+    )
+    .option('--metadata', 'add _generated_at and _batch_id to each record')
+  addWorkOptions(
+    command,
+    'worker threads that make records (default: 0, the main thread; two are 1.1 to 1.3 times as fast, for half as much CPU time again and twice the memory)',
+  )
+  command.addHelpText('after', EXAMPLES)
+  addCommonOptions(command)
+  command.action(async (file: string | undefined, flags: SampleFlags) => exit(await sample(file, flags)))
+}
+
+async function sample(file: string | undefined, flags: SampleFlags): Promise<number> {
+  const { skip, where, minAcceptance, format, rate, batchSize, metadata = false, output } = flags
+  const count = Math.min(flags.count ?? Infinity, flags.max ?? Infinity)
+  const seed = flags.seed ?? freshSeed()
+  const model = await readModel(file)
+  const { workers = 0 } = flags
+  const stage = model.stream({
+    count,
+    seed,
+    format,
+    workers,
+    includeMetadata: metadata,
+    ...(skip !== undefined && { skip }),
+    ...(where !== undefined && { conditions: where }),
+    ...(minAcceptance !== undefined && { minAcceptance }),
+    ...(rate !== undefined && { rate }),
+    ...(batchSize !== undefined && { batchSize }),
+  })
+  const input = {
+    size: undefined,
+    get bytesRead() {
+      return stage.stats().bytesOut
+    },
+    stop: () => stage.stop(),
+  }
+  return run({ input, stage, output: await Output.open(output), seed: printableSeed(seed) }, flags)
+}
+
+async function readModel(file: string | undefined): Promise<Model> {
+  const input = await Input.open(file)
+  const text = (await buffer(input.content())).toString()
+  let data: unknown
+  try {
+    data = JSON.parse(text)
+  } catch (cause) {
+    const message = `model: ${file ?? 'stdin'} is not JSON: ${(cause as Error).message}`
+    throw new ModelError('ERR_MILLRACE_MODEL_FORMAT', message, { cause })
+  }
+  return Model.fromJSON(data)
+}
+
+function parsePositive(text: string): number {
+  const scaled = /^\d+(\.\d+)?[kMG]$/.test(text)
+    ? parseCount(text)
+    : text.trim() === ''
+      ? Number.NaN
+      : Number(text)
+  if (!(scaled > 0 && scaled < Infinity))
+    throw new InvalidArgumentError('expected a number above 0, such as 1000')
+  return scaled
+}

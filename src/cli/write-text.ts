@@ -1,0 +1,17 @@
+import { Output } from './endpoint.ts'
+import { isClosedOutput } from './run.ts'
+
+/** Writes one text to where `-o` says, whole or not at all. A reader that has gone has had enough. */
+export async function writeText(file: string | undefined, text: string): Promise<void> {
+  const output = await Output.open(file, { size: Buffer.byteLength(text) })
+  // told by finish()
+  output.stream.on('error', () => {})
+  output.stream.write(text)
+  try {
+    await output.finish(true)
+  } catch (error) {
+    if (isClosedOutput(error)) return
+    throw error
+  }
+  await output.commit()
+}

@@ -1,0 +1,3 @@
+import { runCodecTask } from './codec-task.ts'
+
+export default runCodecTask

@@ -1,0 +1,3 @@
+import { sampleTask } from './sample-task.ts'
+
+export default sampleTask

@@ -1,0 +1,21 @@
+// The short form of scripts/soak.js, which takes ten minutes.
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import t from 'tap'
+
+const script = fileURLToPath(new URL('../../scripts/soak.js', import.meta.url))
+const { NODE_OPTIONS: _, ...env } = process.env
+
+t.test(
+  'Streamer: many slow clients get all of their own records, in bounded memory, and leave nothing behind',
+  async (t) => {
+    const args = [script, '--clients', '60', '--seconds', '6', '--pause', '15']
+    const { stdout } = await promisify(execFile)(process.execPath, args, { env })
+    const report = JSON.parse(stdout) as { responses: number; lastMB: number }
+    t.match(report, { faults: 0, connections: 0, active: 0 })
+    t.ok(report.responses >= 60, `${report.responses} responses`)
+    // each of 60 may hold some 300 KB above an empty process
+    t.ok(report.lastMB < 250, `${report.lastMB} MB`)
+  },
+)
