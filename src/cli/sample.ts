@@ -1,12 +1,10 @@
-import { buffer } from 'node:stream/consumers'
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { ModelError } from '../errors.ts'
 import { freshSeed } from '../bytes/object-format.ts'
-import { Model } from '../records/model.ts'
 import type { RecordFormat } from '../records/record-writer.ts'
 import { addCommonOptions, addWorkOptions } from './common-options.ts'
-import { Input, Output } from './endpoint.ts'
+import { Output } from './endpoint.ts'
 import { parseSeed, printableSeed } from './object-options.ts'
+import { readModel } from './read-model.ts'
 import { type CommonOptions, run } from './run.ts'
 import { collect } from './table-input.ts'
 import { parseCount } from './units.ts'
@@ -106,19 +104,6 @@ async function sample(file: string | undefined, flags: SampleFlags): Promise<num
     stop: () => stage.stop(),
   }
   return run({ input, stage, output: await Output.open(output), seed: printableSeed(seed) }, flags)
-}
-
-async function readModel(file: string | undefined): Promise<Model> {
-  const input = await Input.open(file)
-  const text = (await buffer(input.content())).toString()
-  let data: unknown
-  try {
-    data = JSON.parse(text)
-  } catch (cause) {
-    const message = `model: ${file ?? 'stdin'} is not JSON: ${(cause as Error).message}`
-    throw new ModelError('ERR_MILLRACE_MODEL_FORMAT', message, { cause })
-  }
-  return Model.fromJSON(data)
 }
 
 function parsePositive(text: string): number {

@@ -2,17 +2,7 @@ export { avroCodec, type AvroCodecOptions } from './avro-codec.ts'
 export { inferAvroSchema, inferProtobufSchema } from './infer-schema.ts'
 export { type KafkaConnectionOptions, type KafkaCredentials } from './kafka-client.ts'
 export { KafkaSink, type KafkaSinkStats } from './kafka-sink.ts'
-export {
-  KafkaSource,
-  DEFAULT_COMMIT_INTERVAL,
-  DEFAULT_FETCH_BYTES,
-  DEFAULT_READ_TIMEOUT,
-  DEFAULT_SESSION_TIMEOUT,
-  DEFAULT_SOURCE_BATCH,
-  type KafkaMessageRecord,
-  type KafkaSourceOptions,
-  type KafkaSourceStats,
-} from './kafka-source.ts'
+export { KafkaSource, type KafkaSourceStats } from './kafka-source.ts'
 export {
   KafkaStreamingGenerator,
   DEFAULT_FIT_RECORDS,
@@ -47,3 +37,12 @@ export {
 } from './sink-options.ts'
 export { type KafkaProducerLike, type TransactionLike } from './transaction-runner.ts'
 export { readRegistryFrame, registryHeader, type RegistryFrame } from './wire-format.ts'
+export {
+  DEFAULT_COMMIT_INTERVAL,
+  DEFAULT_FETCH_BYTES,
+  DEFAULT_READ_TIMEOUT,
+  DEFAULT_SESSION_TIMEOUT,
+  DEFAULT_SOURCE_BATCH,
+  type KafkaMessageRecord,
+  type KafkaSourceOptions,
+} from './source-options.ts'

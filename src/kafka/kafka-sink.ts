@@ -11,15 +11,14 @@ import {
   type StreamStats,
 } from '../flow/index.ts'
 import { checkInteger } from '../options.ts'
-import { apiIdOf, clientOptions, kafkaError, loadKafka } from './kafka-client.ts'
+import { apiIdOf, kafkaError } from './kafka-client.ts'
 import { KafkaPosition } from './kafka-position.ts'
 import { MessageBuilder } from './message-builder.ts'
+import { countPartitions, openProducer } from './open-producer.ts'
 import { Outbox, type Lane, type Outgoing, type OutgoingBlock } from './outbox.ts'
 import { planSink, type FailedRecord, type KafkaSinkOptions, type SinkPlan } from './sink-options.ts'
 import { TransactionRunner, type KafkaProducerLike } from './transaction-runner.ts'
 
-/** A topic that has just been made, or a broker that has just started, may be unknown for a moment. */
-const TOPIC_TRIES = 5
 /** One lane for all partitions: a transaction sends one request at a time. */
 const ONLY_LANE = -1
 /** Records that are encoded before answers are looked at again. */
@@ -147,38 +146,12 @@ export class KafkaSink extends Writable {
   }
 
   async #open(): Promise<void> {
-    const { topic, transactionalId, idempotent, acks, retries, compression, writeTimeout, codec } = this.#plan
-    let producer = this.#options.producer
-    if (producer === undefined) {
-      const { Producer } = await loadKafka()
-      producer = new Producer({
-        ...clientOptions(this.#options),
-        retries,
-        idempotent,
-        ...(acks !== 0 && { acks }),
-        ...(transactionalId !== undefined && { transactionalId, timeout: 15_000 }),
-      }) as unknown as KafkaProducerLike
-    }
+    const { topic, transactionalId, compression, codec } = this.#plan
+    const producer = await openProducer(this.#options, this.#plan)
     this.#producer = producer
     if (transactionalId !== undefined) this.#transactions = new TransactionRunner(producer, compression)
     await codec.prepare?.({ topic, part: 'value' })
-    const deadline = performance.now() + writeTimeout
-    for (let tries = 1; ; tries++) {
-      try {
-        const { topics } = await producer.metadata({ topics: [topic], retries: 0 })
-        this.#builder.partitions = topics.get(topic)?.partitionsCount ?? 1
-        return
-      } catch (error) {
-        const failure = kafkaError(error, 'ERR_MILLRACE_KAFKA_CONNECT', `topic ${topic}`, {
-          topic,
-        }) as KafkaError
-        const isFinal =
-          failure.code === 'ERR_MILLRACE_KAFKA_AUTH' ||
-          (failure.code === 'ERR_MILLRACE_KAFKA_TOPIC' && tries >= TOPIC_TRIES)
-        if (isFinal || performance.now() > deadline || this.destroyed) throw failure
-      }
-      await sleep(Math.min(1000, 50 * 2 ** tries))
-    }
+    this.#builder.partitions = await countPartitions(producer, this.#plan, () => this.destroyed)
   }
 
   override _write(chunk: unknown, _encoding: BufferEncoding, done: () => void): void {

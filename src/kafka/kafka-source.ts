@@ -1,111 +1,20 @@
 import { Readable, addAbortSignal } from 'node:stream'
-import { KafkaError, OptionError, asError } from '../errors.ts'
+import { KafkaError, asError } from '../errors.ts'
 import {
   RecordBatch,
   StatsCounter,
   withPosition,
   type BlockPosition,
-  type StatsHooks,
   type StreamStats,
 } from '../flow/index.ts'
 import { failAfterDelivery } from '../flow/fail-after-delivery.ts'
-import {
-  checkChoice,
-  checkInteger,
-  checkMethods,
-  checkNumber,
-  checkSignal,
-  checkString,
-  checkBoolean,
-} from '../options.ts'
 import { GroupReader, type Slice } from './group-reader.ts'
-import { checkConnection, checkNodeVersion, type KafkaConnectionOptions } from './kafka-client.ts'
 import { KafkaPosition, type PositionOwner } from './kafka-position.ts'
-import { jsonCodec, type MessageCodec } from './message-codec.ts'
-import { checkTopic } from './sink-options.ts'
+import { planSource, type KafkaSourceOptions, type SourcePlan } from './source-options.ts'
 import type { VisibleRecord } from './visible-records.ts'
 
-/** Messages of a batch, at most. */
-export const DEFAULT_SOURCE_BATCH = 500
-/** Bytes that one fetch asks for, at most. */
-export const DEFAULT_FETCH_BYTES = 1024 * 1024
-/** Milliseconds between two commits. */
-export const DEFAULT_COMMIT_INTERVAL = 1000
-/** Milliseconds for which brokers may not answer. */
-export const DEFAULT_READ_TIMEOUT = 60_000
-/** Milliseconds after which the group gives up a member that is not heard of. */
-export const DEFAULT_SESSION_TIMEOUT = 10_000
 /** How long a source that has been read stays in its group without a report of what became of it, in milliseconds. */
 const END_TIMEOUT = 30_000
-
-/** A message with all that came with it. */
-export interface KafkaMessageRecord<T = any> {
-  readonly topic: string
-  readonly partition: number
-  readonly offset: bigint
-  /** When it was made, in milliseconds since 1970. */
-  readonly timestamp: number
-  readonly key: Buffer | null
-  /** Decoded; `null` for a message without a value. */
-  readonly value: T | null
-  readonly headers: Readonly<Record<string, Buffer>>
-}
-
-/** Options of {@link KafkaSource}. */
-export interface KafkaSourceOptions extends KafkaConnectionOptions, StatsHooks {
-  readonly topic: string | readonly string[]
-  /** Group that shares the partitions and keeps the position. Without it, all partitions are read and nothing is committed. */
-  readonly groupId?: string
-  /**
-   * Where to begin where the group has committed nothing: a time is the first message of that time or later.
-   * @defaultValue 'earliest'
-   */
-  readonly from?: 'earliest' | 'latest' | Date
-  /**
-   * Where to end: never, or where the topic ended when reading began.
-   * @defaultValue 'never'
-   */
-  readonly until?: 'never' | 'end'
-  /**
-   * When a block counts as done with. `'reported'`: when a sink reports it and all before it (`reportDurable`), as those of this package do.
-   * `'read'`: when the next one is asked for, which suits a `for await` loop. `'never'`: the group's position stays.
-   * @defaultValue 'reported'
-   */
-  readonly commit?: 'reported' | 'read' | 'never'
-  /**
-   * @defaultValue `jsonCodec()`
-   */
-  readonly codec?: MessageCodec
-  /**
-   * What is emitted of a message: its value, or all of it ({@link KafkaMessageRecord}).
-   * @defaultValue 'values'
-   */
-  readonly emit?: 'values' | 'messages'
-  /**
-   * What to do with a message that cannot be decoded: fail, leave it out, or take what a function returns (`undefined` leaves it out).
-   * @defaultValue 'throw'
-   */
-  readonly onInvalid?: 'throw' | 'skip' | ((error: KafkaError, bytes: Buffer) => unknown)
-  /** Emits a {@link RecordBatch} at a time. @defaultValue false */
-  readonly batches?: boolean
-  /** @defaultValue 500 */
-  readonly batchSize?: number
-  /**
-   * Bytes that one fetch asks of a broker, as they are stored. A larger message is fetched alone.
-   * @defaultValue 1 MiB
-   */
-  readonly maxFetchBytes?: number
-  /** @defaultValue 1000 */
-  readonly commitInterval?: number
-  /** Longest time that the brokers may not answer, in milliseconds. @defaultValue 60000 */
-  readonly readTimeout?: number
-  /** @defaultValue 10000 */
-  readonly sessionTimeout?: number
-  /** Aborts the stage. */
-  readonly signal?: AbortSignal
-  /** Records, or batches, that wait for the reader. @defaultValue 16, or 2 batches */
-  readonly highWaterMark?: number
-}
 
 /** What a source has done so far. */
 export interface KafkaSourceStats extends StreamStats {
@@ -155,10 +64,7 @@ interface Block {
  */
 export class KafkaSource extends Readable implements PositionOwner {
   readonly #options: KafkaSourceOptions
-  readonly #topics: readonly string[]
-  readonly #codec: MessageCodec
-  readonly #batchSize: number
-  readonly #commitInterval: number
+  readonly #plan: SourcePlan
   readonly #counter: StatsCounter
   #reader: GroupReader | undefined
   #block: Block | undefined
@@ -168,6 +74,7 @@ export class KafkaSource extends Readable implements PositionOwner {
   readonly #reached = new Map<string, bigint>()
   readonly #uncommitted = new Map<string, KafkaPosition>()
   #last: KafkaPosition | undefined
+  #beforeLast: KafkaPosition | undefined
   #reachedSequence = 0
   #timer: NodeJS.Timeout | undefined
   #committing: Promise<void> = Promise.resolve()
@@ -178,38 +85,13 @@ export class KafkaSource extends Readable implements PositionOwner {
   #singles: Read[] = []
 
   constructor(options: KafkaSourceOptions) {
-    const { topic, groupId, batches = false, codec = jsonCodec(), signal } = options
-    checkConnection(options)
-    const topics = typeof topic === 'string' ? [topic] : [...(topic ?? [])]
-    if (topics.length === 0) throw new OptionError('topic', topic, 'the name of a topic')
-    for (const name of topics) checkTopic('topic', name)
-    if (groupId !== undefined) checkString('groupId', groupId)
-    checkBoolean('batches', batches)
-    checkMethods('codec', codec, ['encode', 'decode'])
-    if (!(options.from instanceof Date))
-      checkChoice('from', options.from ?? 'earliest', ['earliest', 'latest'])
-    checkChoice('until', options.until ?? 'never', ['never', 'end'])
-    checkChoice('commit', options.commit ?? 'reported', ['reported', 'read', 'never'])
-    checkChoice('emit', options.emit ?? 'values', ['values', 'messages'])
-    if (typeof options.onInvalid !== 'function')
-      checkChoice('onInvalid', options.onInvalid ?? 'throw', ['throw', 'skip'])
-    checkSignal('signal', signal)
-    const highWaterMark = checkInteger('highWaterMark', options.highWaterMark ?? (batches ? 2 : 16))
-    const batchSize = checkInteger('batchSize', options.batchSize ?? DEFAULT_SOURCE_BATCH, 1)
-    const commitInterval = checkNumber('commitInterval', options.commitInterval ?? DEFAULT_COMMIT_INTERVAL, 1)
-    checkInteger('maxFetchBytes', options.maxFetchBytes ?? DEFAULT_FETCH_BYTES, 1)
-    checkNumber('readTimeout', options.readTimeout ?? DEFAULT_READ_TIMEOUT, 1)
-    checkInteger('sessionTimeout', options.sessionTimeout ?? DEFAULT_SESSION_TIMEOUT, 6000)
-    checkNodeVersion()
+    const plan = planSource(options)
     // its end is not the end of its membership: sinks have yet to report
-    super({ objectMode: true, highWaterMark, autoDestroy: false })
+    super({ objectMode: true, highWaterMark: plan.highWaterMark, autoDestroy: false })
     this.#options = options
-    this.#topics = topics
-    this.#codec = codec
-    this.#batchSize = batchSize
-    this.#commitInterval = commitInterval
+    this.#plan = plan
     this.#counter = new StatsCounter('KafkaSource', options)
-    if (signal) addAbortSignal(signal, this)
+    if (options.signal) addAbortSignal(options.signal, this)
   }
 
   stats(): KafkaSourceStats {
@@ -238,7 +120,7 @@ export class KafkaSource extends Readable implements PositionOwner {
     if (isCommitted) this.#uncommitted.delete(key)
     else if (this.#commits) {
       this.#uncommitted.set(key, position)
-      this.#timer ??= setTimeout(() => void this.commit().catch(() => {}), this.#commitInterval)
+      this.#timer ??= setTimeout(() => void this.commit().catch(() => {}), this.#plan.commitInterval)
     }
     if (this.readableEnded) this.#windDown()
   }
@@ -273,19 +155,8 @@ export class KafkaSource extends Readable implements PositionOwner {
   }
 
   async #open(): Promise<void> {
-    const { groupId, from = 'earliest', until, maxFetchBytes = DEFAULT_FETCH_BYTES } = this.#options
-    const { readTimeout = DEFAULT_READ_TIMEOUT, sessionTimeout = DEFAULT_SESSION_TIMEOUT } = this.#options
     const { onChunk: _, onError: _e, onComplete: _c, ...connection } = this.#options
-    this.#reader = await GroupReader.open({
-      ...connection,
-      topics: this.#topics,
-      groupId,
-      from,
-      untilEnd: until === 'end',
-      maxFetchBytes,
-      readTimeout,
-      sessionTimeout,
-    })
+    this.#reader = await GroupReader.open({ ...connection, ...this.#plan.reader })
     if (this.#isStopped) this.#reader.stop()
   }
 
@@ -325,7 +196,7 @@ export class KafkaSource extends Readable implements PositionOwner {
   /** Pushes until the stream wants no more. */
   async #produce(): Promise<void> {
     for (let wantsMore = true; wantsMore && !this.destroyed;) {
-      if (this.#options.commit === 'read') this.#last?.durable()
+      this.#countRead()
       if (this.#isStopped) {
         this.#end()
         return
@@ -347,10 +218,17 @@ export class KafkaSource extends Readable implements PositionOwner {
     }
   }
 
+  /** With `commit: 'read'`, one is asked for when the one before it is done with: the last one has just been taken, or waits. */
+  #countRead(): void {
+    if (this.#options.commit !== 'read' || this.#beforeLast === this.#last) return
+    this.#beforeLast?.durable()
+    this.#beforeLast = this.#last
+  }
+
   /** Decodes and pushes the next batch of a slice. */
   async #pushPart(block: Block): Promise<boolean> {
     const { slice } = block
-    const part = slice.records.slice(block.next, block.next + this.#batchSize)
+    const part = slice.records.slice(block.next, block.next + this.#plan.batchSize)
     block.next += part.length
     const isLast = block.next >= slice.records.length
     if (isLast) this.#block = undefined
@@ -424,7 +302,7 @@ export class KafkaSource extends Readable implements PositionOwner {
     let value: unknown = null
     try {
       if (record.value !== null) {
-        const decoded: unknown = this.#codec.decode(record.value)
+        const decoded: unknown = this.#plan.codec.decode(record.value)
         value = isPromise(decoded) ? await decoded : decoded
       }
     } catch (error) {

@@ -271,6 +271,7 @@ export class KafkaStreamingGenerator {
 /** Writes, and waits until the sink takes more. */
 async function written(sink: KafkaSink, batch: RecordBatch): Promise<void> {
   await new Promise<void>((resolve, reject) => {
-    sink.write(batch, (error) => (error ? reject(error) : resolve()))
+    // between two writes it may have failed: what counts is why
+    sink.write(batch, (error) => (error ? reject(sink.errored ?? error) : resolve()))
   })
 }

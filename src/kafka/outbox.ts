@@ -81,14 +81,13 @@ export class Outbox {
     return lane.waiting.length - lane.head >= this.#batchSize || lane.bytes >= this.#batchBytes
   }
 
-  /** The next batch of a lane: at most `batchSize` messages and `batchBytes` bytes, but one in any case; of one block only, or of any. */
-  take(lane: Lane, oneBlock = false): Outgoing[] {
+  /** The next batch of a lane: at most `batchSize` messages and `batchBytes` bytes, but one in any case. */
+  take(lane: Lane): Outgoing[] {
     const batch: Outgoing[] = []
     let bytes = 0
     while (lane.head < lane.waiting.length && batch.length < this.#batchSize) {
       const item = lane.waiting[lane.head] as Outgoing
       if (batch.length > 0 && bytes + item.bytes > this.#batchBytes) break
-      if (oneBlock && batch.length > 0 && item.block !== batch[0]?.block) break
       batch.push(item)
       bytes += item.bytes
       lane.head++

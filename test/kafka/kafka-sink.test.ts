@@ -312,8 +312,24 @@ t.test(
       code: 'ERR_MILLRACE_KAFKA_TRANSACTION',
     })
     t.equal(failing.transactions[0]?.state, 'aborted')
+    const unsure = new FakeProducer()
+    unsure.onCommit = () => {
+      throw clientError('REQUEST_TIMED_OUT')
+    }
+    await t.rejects(pipeline(Readable.from([block]), sinkOn(unsure, { transactionalId: 't' })), {
+      code: 'ERR_MILLRACE_KAFKA_TRANSACTION',
+      acknowledged: 0,
+    })
   },
 )
+
+t.test('KafkaSink: a broker that answers now and then is not given up', async (t) => {
+  const producer = new FakeProducer()
+  producer.onSend = () => soon(40)
+  const sink = sinkOn(producer, { writeTimeout: 100, batchSize: 10 })
+  await pipeline(Readable.from(numbered(60)), sink)
+  t.equal(sink.stats().acknowledged, 60)
+})
 
 t.test('KafkaSink: destroying it undoes the open transaction, and leaves no timer', async (t) => {
   const producer = new FakeProducer()

@@ -15,6 +15,7 @@ export class FakeProducer implements KafkaProducerLike {
   onSend: (messages: KafkaMessage[], number: number) => unknown = () => {}
   onMetadata: () => unknown = () => {}
   onOffset: () => unknown = () => {}
+  onCommit: () => unknown = () => {}
   /** Requests on their way, by partition, and the most of them. */
   readonly #active = new Map<number, number>()
   mostActive = 0
@@ -60,7 +61,10 @@ export class FakeProducer implements KafkaProducerLike {
         await this.onOffset()
         one.offsets.push(offset)
       },
-      commit: async () => void (one.state = 'committed'),
+      commit: async () => {
+        await this.onCommit()
+        one.state = 'committed'
+      },
       abort: async () => void (one.state = 'aborted'),
     }
   }
