@@ -55,7 +55,6 @@ const TOPIC_TRIES = 5
 /** Reads the partitions of some topics: all of them, or those that a group assigns to it. Knows nothing of streams. */
 export class GroupReader {
   readonly #options: ReaderOptions
-  readonly #kafka: KafkaPackage
   /** Is a member of the group, and asks about offsets. */
   readonly #member: Consumer
   /** Fetches, by connections of its own: a broker that waits for messages would keep heartbeats waiting. */
@@ -74,7 +73,6 @@ export class GroupReader {
   epoch = 0
 
   private constructor(kafka: KafkaPackage, options: ReaderOptions) {
-    this.#kafka = kafka
     this.#options = options
     const common = {
       ...clientOptions(options),

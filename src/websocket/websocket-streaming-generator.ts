@@ -129,7 +129,7 @@ export interface WebSocketAddress {
 /**
  * A WebSocket server that makes records for whoever asks. Learns a table or loads a model, like `StreamingGenerator`.
  *
- * A client sends `{ action: 'generate', count, batch_size, conditions, seed, id }` and gets `{ records, batch, id }` for each batch, then
+ * A client sends `{ action: 'generate', count, batch_size, conditions, seed, skip, id }` and gets `{ records, batch, id }` for each batch, then
  * `{ status: 'complete', records: [] }`. `stats` and `cancel` are the other actions. What a request does wrong is answered with
  * `{ status: 'error', code, message, records: [] }`, and the connection stays open.
  *

@@ -20,8 +20,9 @@ async function filledTopic(count: number, partitions = 1): Promise<string> {
   return topic
 }
 
-const closed = (source: KafkaSource) =>
-  source.closed ? undefined : new Promise((resolve) => source.once('close', resolve))
+const closed = async (source: KafkaSource) => {
+  if (!source.closed) await new Promise((resolve) => source.once('close', resolve))
+}
 
 async function idsOf(topic: string, options: Partial<KafkaSourceOptions>): Promise<number[]> {
   const source = new KafkaSource({ ...servers, topic, until: 'end', batches: true, ...options })
