@@ -187,21 +187,24 @@ const decodeZstd = {
   ],
 }
 
-/** Peak RSS of `millrace encode -j 2` on so many bytes from a pipe, as it reports itself. @param {number} bytes @param {string} codec */
-const peak = (bytes, codec) => ({
+/**
+ * Peak RSS of a command that reads so many bytes from a pipe, as it reports itself.
+ *
+ * @param {number} bytes @param {string[]} args @param {number} [perPass] bytes that one pass over the file counts for
+ */
+const peak = (bytes, args, perPass) => ({
   name: bytes >= 1e9 ? `${bytes / 1e9} GB` : `${bytes / 1e6} MB`,
   ours: bytes === 5e9,
   async run(/** @type {{ path: string }} */ { path }) {
-    const text = readFileSync(path)
-    const child = spawn(
-      process.execPath,
-      [bin, 'encode', '-c', codec, '-l', '1', '-j', '2', '-o', '/dev/null', '--stats=json'],
-      { stdio: ['pipe', 'ignore', 'pipe'] },
-    )
+    const content = readFileSync(path)
+    const each = perPass ?? content.length
+    const child = spawn(process.execPath, [bin, ...args, '-j', '2', '-o', '/dev/null', '--stats=json'], {
+      stdio: ['pipe', 'ignore', 'pipe'],
+    })
     let stats = ''
     child.stderr.setEncoding('utf8').on('data', (/** @type {string} */ data) => (stats += data))
-    for (let left = bytes; left > 0; left -= text.length) {
-      if (!child.stdin.write(left >= text.length ? text : text.subarray(0, left)))
+    for (let left = bytes; left > 0; left -= each) {
+      if (!child.stdin.write(left >= each ? content : content.subarray(0, left)))
         await once(child.stdin, 'drain')
     }
     child.stdin.end()
@@ -216,7 +219,9 @@ const memory = (codec) => ({
   unit: /** @type {const} */ ('none'),
   rounds: 3,
   input: () => packFile('mixed', SIZE),
-  candidates: [5e9, 500e6, 1e9, 100e6, 50e6, 10e6].map((bytes) => peak(bytes, codec)),
+  candidates: [5e9, 500e6, 1e9, 100e6, 50e6, 10e6].map((bytes) =>
+    peak(bytes, ['encode', '-c', codec, '-l', '1']),
+  ),
   targets: (/** @type {Rows} */ row) => [
     ['peak at 5 GB against 500 MB', '≤ 1.1×', times(row('5 GB').rss, row('500 MB').rss)],
     ...[10e6, 50e6, 100e6, 500e6, 1e9].map((bytes) => {
@@ -227,6 +232,22 @@ const memory = (codec) => ({
         `${(bytes / 1e6).toFixed(0)} : ${(rss / 1e6).toFixed(0)} MB`,
       ])
     }),
+  ],
+})
+
+/** Joined files are a file: one of 100 MB is given again and again. @param {string} codec */
+const decodeMemory = (codec) => ({
+  name: `memory: decode -j 2 of ${codec} from a pipe`,
+  unit: /** @type {const} */ ('none'),
+  rounds: 3,
+  input: () => {
+    const { path } = packFile('mixed', 100e6)
+    prepared(`${millrace} encode -c ${codec} -l 1 ${path} -o ${out}m.${codec}.mrz`)
+    return { path: `${out}m.${codec}.mrz`, bytes: 100e6 }
+  },
+  candidates: [5e9, 500e6, 100e6].map((bytes) => peak(bytes, ['decode'], 100e6)),
+  targets: (/** @type {Rows} */ row) => [
+    ['peak at 5 GB against 500 MB', '≤ 1.1×', times(row('5 GB').rss, row('500 MB').rss)],
   ],
 })
 
@@ -282,6 +303,7 @@ export const groups = [
   decodeDeflate,
   ...(hasZstd ? [decodeZstd] : []),
   memory('deflate'),
-  ...(hasZstd ? [memory('zstd')] : []),
+  decodeMemory('deflate'),
+  ...(hasZstd ? [memory('zstd'), decodeMemory('zstd')] : []),
   sigma,
 ]

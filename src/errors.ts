@@ -122,6 +122,7 @@ export class FileError extends MillraceError {}
  * - `ERR_MILLRACE_READER_DESTROYED`: a reader was destroyed while its borrowed chunks were iterated over.
  * - `ERR_MILLRACE_NOT_FITTED`: a generator of records has no model yet: `fit()` or `load()` one.
  * - `ERR_MILLRACE_GENERATOR`: a generator of the user's own gave no array of records, or a promise to a loop that cannot wait.
+ * - `ERR_MILLRACE_STORE_CLOSED`: a store or server is used after its `close()`, or a stream of results is read twice.
  * - `ERR_MILLRACE_POOL`: a buffer was put that is not out (check mode of a `BufferPool`).
  * - `ERR_MILLRACE_RESPONSE_USED`: a response is sent twice, or its head had already been sent.
  */
@@ -380,6 +381,41 @@ export class WebSocketError extends MillraceError {
     facts: ErrorFacts & { readonly id?: string | number; readonly status?: number } = {},
   ) {
     super(code, message, facts)
+  }
+}
+/** At which point an operation of a store failed, see {@link StoreError}. */
+export type StoreErrorCategory = 'connection' | 'send' | 'receive' | 'aborted' | 'item'
+
+/**
+ * A store did not do what it was asked for one item; `index` is its number in the stream. `category` says where it failed:
+ * `'connection'`: the server cannot be reached, or does not go on; `'send'`: the item could not be sent or written;
+ * `'receive'`: what came back, or what is stored, cannot be read; `'aborted'`: the signal was; `'item'`: the store refuses it.
+ *
+ * - `ERR_MILLRACE_STORE_NOT_FOUND`: there is no record of that CID.
+ * - `ERR_MILLRACE_STORE_INVALID`: the record is no JSON object that can be stored, or the CID is none.
+ * - `ERR_MILLRACE_STORE_REFUSED`: the server refused the item; `status` is its gRPC code.
+ * - `ERR_MILLRACE_STORE_TOO_LARGE`: a message is longer than may be sent or received.
+ * - `ERR_MILLRACE_STORE_CORRUPT`: what is stored or was answered is damaged.
+ * - `ERR_MILLRACE_STORE_WRITE`: the record could not be written; `cause` is the system's error.
+ * - `ERR_MILLRACE_STORE_UNAVAILABLE`: the server could not be reached, or failed at each of `attempts` attempts.
+ * - `ERR_MILLRACE_STORE_ABORTED`: the signal was aborted; `cause` is its reason.
+ * - `ERR_MILLRACE_STORE_LOCKED`: another process has the folder of the store open for writing.
+ */
+export class StoreError extends MillraceError {
+  readonly category: StoreErrorCategory
+  /** CID of the item, where it is known. */
+  declare readonly cid?: string
+  /** gRPC status code, where a server gave one. */
+  declare readonly status?: number
+
+  constructor(
+    code: string,
+    category: StoreErrorCategory,
+    message: string,
+    facts: ErrorFacts & { readonly cid?: string; readonly status?: number } = {},
+  ) {
+    super(code, message, facts)
+    this.category = category
   }
 }
 

@@ -19,8 +19,10 @@ export {
   SchemaError,
   StateError,
   TableError,
+  StoreError,
   type ErrorFacts,
   type KafkaFacts,
+  type StoreErrorCategory,
 } from './errors.ts'
 export {
   Bulkhead,
@@ -321,3 +323,18 @@ export {
   type TransformContext,
   type Transformer,
 } from './http/index.ts'
+export {
+  MemoryStore,
+  SegmentStore,
+  canonicalJson,
+  cidOf,
+  type JsonObject,
+  type JsonValue,
+  type MemoryStoreOptions,
+  type RecordMeta,
+  type RecordRef,
+  type SegmentStoreOptions,
+  type Store,
+  type StoreStream,
+  type StoreStreamOptions,
+} from './store/index.ts'

@@ -20,6 +20,7 @@ const lastLines: Record<string, string> = {
   'synthetic-records.js': '1000 of 1000 are heavy gentoos',
   'http-api.js': '100000 orders twice, 29999 before the error, 100000 lines of CSV',
   'http-metrics.js': 'Prometheus and OpenTelemetry agree: 3 responses, 1000 records',
+  'store-partial-success.js': '97 of 100 stored, 3 refused: 10, 40, 70',
   'fio-like.js': '6 files written, read and verified',
 }
 

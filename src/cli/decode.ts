@@ -9,6 +9,7 @@ import { CodecError } from '../errors.ts'
 import { Meter } from '../flow/meter.ts'
 import { addCommonOptions, addWorkOptions } from './common-options.ts'
 import { storedBytes } from './encode.ts'
+import { boundYoungHeap } from './bound-young-heap.ts'
 import { Input, Output, openAnywhere } from './endpoint.ts'
 import { UsageError } from './exit-codes.ts'
 import { parseRange } from './object-options.ts'
@@ -71,6 +72,7 @@ export function addDecode(program: Command, exit: (status: number) => void): voi
 }
 
 async function decode(file: string | undefined, options: DecodeOptions): Promise<number> {
+  boundYoungHeap()
   const { range, recover = false, fill = false, format } = options
   if (options.workers === 0) throw new UsageError('-j: expected at least 1')
   if (fill && !recover) throw new UsageError('--fill needs --recover')

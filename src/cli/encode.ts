@@ -7,6 +7,7 @@ import {
   type StreamingEncoderOptions,
 } from '../codec/streaming-encoder.ts'
 import { addCommonOptions, addWorkOptions } from './common-options.ts'
+import { boundYoungHeap } from './bound-young-heap.ts'
 import { Input, Output, checkTerminal } from './endpoint.ts'
 import { UsageError } from './exit-codes.ts'
 import { type CommonOptions, run } from './run.ts'
@@ -79,6 +80,7 @@ export function addEncode(program: Command, exit: (status: number) => void): voi
 }
 
 async function encode(file: string | undefined, options: EncodeOptions): Promise<number> {
+  boundYoungHeap()
   checkTerminal(options.output, options.force)
   if (options.workers === 0) throw new UsageError('-j: expected at least 1')
   const workers = fitThreadPool(options.workers)

@@ -174,7 +174,7 @@ export class Output {
   }
 
   static async open(file: string | undefined, hints: OutputHints = {}): Promise<Output> {
-    if (isStdout(file)) return new Output(new FdSink(1))
+    if (isStdout(file)) return new Output(new FdSink(1, { isFile: fstatSync(1).isFile() }))
     if (isS3(file)) {
       const { ObjectWriter } = await loadS3()
       return new Output(new ObjectWriter(file, hints), undefined, undefined, true)
@@ -185,7 +185,13 @@ export class Output {
     // a device or FIFO cannot be replaced by renaming; it is written to
     const partial = existing === undefined || existing.isFile() ? `${file}.partial` : undefined
     const handle = await open(partial ?? file, 'w')
-    return new Output(handle.createWriteStream({ highWaterMark: 1 << 20 }), file, partial)
+    const isFile = partial !== undefined
+    return new Output(new FdSink(handle.fd, { isFile, close: () => handle.close() }), file, partial)
+  }
+
+  /** Whether a chunk may still be needed when its write is over, as for a part of an object on S3. */
+  get keepsChunks(): boolean {
+    return this.#allOrNothing
   }
 
   /**
@@ -211,14 +217,15 @@ export class Output {
   }
 
   /** Writes a chunk. Its source hears when it is durable: a sink of a topic tells that by itself, and FILE or an object is only when it is whole. */
-  write(chunk: Buffer): boolean {
+  write(chunk: Buffer, free?: () => void): boolean {
     const isKept = this.isRecords || this.#allOrNothing || this.#partial !== undefined
     if (isKept) {
       this.#last = chunk
-      return this.stream.write(chunk)
+      return this.stream.write(chunk, free)
     }
     return this.stream.write(chunk, (error) => {
       if (error === null || error === undefined) reportDurable(chunk)
+      free?.()
     })
   }
 

@@ -20,6 +20,7 @@ const VERBS: Record<string, () => Promise<(program: Command, exit: (status: numb
   sample: async () => (await import('./sample.ts')).addSample,
   report: async () => (await import('./report.ts')).addReport,
   serve: async () => (await import('./serve.ts')).addServe,
+  store: async () => (await import('./store.ts')).addStore,
 }
 
 /** Runs one command line and returns its exit status. */

@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream'
 import type { Duplex } from 'node:stream'
+import { finished } from 'node:stream/promises'
 import { MillraceError } from '../errors.ts'
 import type { StreamStats } from '../flow/index.ts'
 import type { Input, Output } from './endpoint.ts'
@@ -21,7 +22,7 @@ export type JobInput = Pick<Input, 'content' | 'stop' | 'size' | 'bytesRead'> & 
 /** One verb's work: bytes from `input` through `stage` to `output`; or from a `stage` that has them by itself, until it is stopped. */
 export interface Job {
   readonly input: JobInput | { readonly size: undefined; readonly bytesRead: number; stop(): void }
-  readonly stage: Readable & { stats(): StreamStats }
+  readonly stage: Readable & { stats(): StreamStats; free?(chunk: Buffer): void }
   readonly output: Output
   /** What a run with the same result needs. */
   readonly seed?: number | string
@@ -51,13 +52,11 @@ export async function run(job: Job, options: CommonOptions): Promise<number> {
       untilError(input.content(), (error) => (inputError = error)),
       { highWaterMark: 2 },
     )
-  stage.on('error', () => {}) // told by the loop below
+  stage.on('error', () => {}) // told below
   if (content) content.pipe(stage as unknown as Duplex)
+  const sinkFailed = new Promise((resolve) => output.stream.once('error', resolve))
   try {
-    for await (const chunk of stage as AsyncIterable<Buffer>) {
-      if (sinkError !== undefined) break
-      if (!output.write(chunk)) await writable(output)
-    }
+    await Promise.race([forward(stage, output), sinkFailed])
   } catch (error) {
     stageError = error
   }
@@ -100,6 +99,19 @@ export function isClosedOutput(error: unknown): boolean {
   return code === 'EPIPE' && syscall === 'write' && !MillraceError.is(error)
 }
 
+/**
+ * Writes all that comes, and settles like the stage. By events, since the iterator of a stream joins what waits, by a copy.
+ */
+function forward(stage: Job['stage'], output: Output): Promise<void> {
+  const free = output.keepsChunks ? undefined : stage.free?.bind(stage)
+  stage.on('data', (chunk: Buffer) => {
+    if (output.write(chunk, free && (() => free(chunk)))) return
+    stage.pause()
+    void writable(output).then(() => stage.resume())
+  })
+  return finished(stage, { writable: false })
+}
+
 async function* untilError(
   content: AsyncIterable<Buffer>,
   onError: (error: unknown) => void,
@@ -111,7 +123,8 @@ async function* untilError(
   }
 }
 
-function writable({ stream }: Output): Promise<void> {
+/** Resolves when the output takes more, or never will. */
+export function writable({ stream }: Output): Promise<void> {
   if (stream.destroyed || !stream.writableNeedDrain) return Promise.resolve()
   return new Promise((resolve) => {
     const done = () => {

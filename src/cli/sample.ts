@@ -3,10 +3,12 @@ import { freshSeed } from '../bytes/object-format.ts'
 import type { RecordFormat } from '../records/record-writer.ts'
 import { addCommonOptions, addWorkOptions } from './common-options.ts'
 import { Output } from './endpoint.ts'
+import { UsageError } from './exit-codes.ts'
 import { parseSeed, printableSeed } from './object-options.ts'
 import { readModel } from './read-model.ts'
 import { type CommonOptions, run } from './run.ts'
 import { collect } from './table-input.ts'
+import { isTopic } from './topic.ts'
 import { parseCount } from './units.ts'
 
 interface SampleFlags extends CommonOptions {
@@ -22,6 +24,7 @@ interface SampleFlags extends CommonOptions {
   readonly metadata?: boolean
   readonly workers?: number
   readonly output?: string
+  readonly to?: string
 }
 
 const EXAMPLES = `
@@ -33,7 +36,8 @@ Operators: = != > >= < <= eq ne gt gte lt lte in notIn between like isNull notNu
 Examples:
   millrace sample adult.model.json --count 1M --seed 7 --where 'age>=21' --where 'sex=Female' > synthetic.ndjson
   millrace sample adult.model.json --count 10k --format csv -o synthetic.csv
-  millrace sample adult.model.json --rate 1000 --max 1M | millrace map 'r => ({ ...r, at: Date.now() })'`
+  millrace sample adult.model.json --rate 1000 --max 1M | millrace map 'r => ({ ...r, at: Date.now() })'
+  millrace sample adult.model.json --rate 1000 --metadata --to 'kafka://localhost:9092/people?key=occupation'`
 
 /** Adds `millrace sample`: a model in, records out. */
 export function addSample(program: Command, exit: (status: number) => void): void {
@@ -69,6 +73,10 @@ export function addSample(program: Command, exit: (status: number) => void): voi
       new Option('--batch-size <N>', 'records that are made at once (default: 1024)').argParser(parseCount),
     )
     .option('--metadata', 'add _generated_at and _batch_id to each record')
+    .option(
+      '--to <FILE>',
+      'the same as --output: kafka://host:9092/topic?key=COLUMN makes a message of each record',
+    )
   addWorkOptions(
     command,
     'worker threads that make records (default: 0, the main thread; two are 1.1 to 1.3 times as fast, for half as much CPU time again and twice the memory)',
@@ -79,15 +87,21 @@ export function addSample(program: Command, exit: (status: number) => void): voi
 }
 
 async function sample(file: string | undefined, flags: SampleFlags): Promise<number> {
-  const { skip, where, minAcceptance, format, rate, batchSize, metadata = false, output } = flags
+  const { skip, where, minAcceptance, format, rate, batchSize, metadata = false } = flags
   const count = Math.min(flags.count ?? Infinity, flags.max ?? Infinity)
   const seed = flags.seed ?? freshSeed()
   const model = await readModel(file)
   const { workers = 0 } = flags
+  if (flags.to !== undefined && flags.output !== undefined)
+    throw new UsageError('--to and -o together: give one of them')
+  const target = flags.to ?? flags.output
+  const isRecords = isTopic(target ?? '')
+  if (isRecords && format !== 'ndjson')
+    throw new UsageError(`--format ${format}: a message of a topic is one record, as JSON`)
   const stage = model.stream({
     count,
     seed,
-    format,
+    ...(isRecords ? { batches: true } : { format }),
     workers,
     includeMetadata: metadata,
     ...(skip !== undefined && { skip }),
@@ -103,7 +117,10 @@ async function sample(file: string | undefined, flags: SampleFlags): Promise<num
     },
     stop: () => stage.stop(),
   }
-  return run({ input, stage, output: await Output.open(output), seed: printableSeed(seed) }, flags)
+  return run(
+    { input, stage, output: await Output.open(target, { records: true }), seed: printableSeed(seed) },
+    flags,
+  )
 }
 
 function parsePositive(text: string): number {

@@ -1,4 +1,4 @@
-import { BufferPool } from '../flow/index.ts'
+import { BufferPool } from '../flow/buffer-pool.ts'
 
 /** Free block buffers that are kept. */
 const KEPT_BUFFERS = 32

@@ -1,6 +1,10 @@
 import { Duplex, addAbortSignal } from 'node:stream'
 import { asError } from '../errors.ts'
-import { OrderedWindow, failAfterDelivery, type StatsCounter, type StreamStats } from '../flow/index.ts'
+// not the index of the room, which would load its policies, too
+import { failAfterDelivery } from '../flow/fail-after-delivery.ts'
+import { OrderedWindow } from '../flow/ordered-window.ts'
+import type { StatsCounter, StreamStats } from '../flow/stream-stats.ts'
+import { freeMemory } from './own-memory.ts'
 
 /** A piece of work between the cutting and the joining. */
 export interface BlockTask<R = unknown> {
@@ -78,6 +82,29 @@ export abstract class BlockStage extends Duplex {
   /** Counters so far; see {@link StreamStats}. */
   stats(): StreamStats {
     return this.#counter.snapshot()
+  }
+
+  /**
+   * Frees the memory of a chunk that was read and that nobody uses any more, at once instead of when garbage is collected: for who
+   * has written it away, say. The chunk is empty then. Does nothing for a chunk that shares its memory with others, and before
+   * Node 22.
+   *
+   * @example
+   * import assert from 'node:assert/strict'
+   * import { StreamingDecoder, StreamingEncoder } from 'millrace'
+   *
+   * const encoder = new StreamingEncoder({ codec: 'deflate' })
+   * const decoder = encoder.pipe(new StreamingDecoder())
+   * encoder.end('what a file of many gigabytes holds')
+   * let bytes = 0
+   * for await (const chunk of decoder) {
+   *   bytes += chunk.length // written away, sent, hashed …
+   *   decoder.free(chunk)
+   * }
+   * assert.equal(bytes, 35)
+   */
+  free(chunk: Buffer): void {
+    freeMemory(chunk)
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: () => void): void {

@@ -1,9 +1,10 @@
 import { GLYPH, HEADER_BYTES, MARKER, MARKER_AT, readGlyphHeader, type GlyphHeader } from './glyph-header.ts'
+import { ownMemory } from './own-memory.ts'
 
 /** A whole glyph, found in the input. */
 export interface FoundGlyph {
   readonly header: GlyphHeader
-  /** Memory of its own. */
+  /** Memory of its own, which may be freed unless the parser is to recover. */
   readonly payload: Buffer
   /** Packed bytes before the glyph. */
   readonly offset: number
@@ -134,8 +135,13 @@ export class ContainerParser {
     this.skipped = 0
     this.#header = header
     this.#payloadFilled = 0
-    this.#payload = verdict === 'take' ? Buffer.allocUnsafeSlow(header.packedLength) : undefined
+    this.#payload = verdict === 'take' ? this.#take(header.packedLength) : undefined
     return true
+  }
+
+  #take(bytes: number): Buffer {
+    const payload = Buffer.allocUnsafeSlow(bytes)
+    return this.#recover ? payload : ownMemory(payload)
   }
 
   #readPayload({ packedLength }: GlyphHeader): boolean {

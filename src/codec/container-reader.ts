@@ -1,15 +1,15 @@
 import { CodecError } from '../errors.ts'
 import type { StatsCounter } from '../flow/index.ts'
 import type { BlockCore, BlockTask } from './block-stage.ts'
-import { IndexBuilder, MAX_INDEX_BYTES, MAX_ROOT_BYTES, SEGMENT_BLOCKS } from './container-index.ts'
+import { checkHeader } from './check-header.ts'
+import { ContainerMember, memberError } from './container-member.ts'
 import { ContainerParser, isKnownType, type FoundGlyph, type Verdict } from './container-parser.ts'
-import { END_BYTES, END_PAYLOAD_BYTES, FILE_BYTES, FILE_PAYLOAD_BYTES } from './container-writer.ts'
-import { combineCrc32 } from './crc32.ts'
-import { checkRaw, decodeBlock, hex, placeOf, type CodecTable, type GlyphPlace } from './decode-block.ts'
+import { END_BYTES, FILE_BYTES } from './container-writer.ts'
+import { checkRaw, decodeBlock, placeOf, type CodecTable, type GlyphPlace } from './decode-block.ts'
 import { readFilePayload, type FileFacts } from './file-glyph.ts'
 import { GapLedger, type Gap } from './gap-ledger.ts'
 import { Gate } from './gate.ts'
-import { GLYPH, HEADER_BYTES, masked, type GlyphHeader } from './glyph-header.ts'
+import { GLYPH, masked, type GlyphHeader } from './glyph-header.ts'
 import { contextOf, MAX_CONTEXT_BYTES } from './zlib-codecs.ts'
 
 export interface ContainerReaderOptions {
@@ -22,27 +22,6 @@ export interface ContainerReaderOptions {
   readonly workers: number
 }
 
-/** One of several files that were joined. */
-interface Member {
-  readonly id: number
-  /** Raw bytes of the members before. */
-  readonly base: number
-  /** Packed bytes before it. */
-  readonly start: number
-  /** Undefined where its file glyph is lost. */
-  readonly facts: FileFacts | undefined
-  readonly index: IndexBuilder
-  /** Raw bytes and blocks so far, lost ones included. */
-  rawBytes: number
-  blocks: number
-  checksum: number
-  dictionary: Promise<Buffer | undefined> | undefined
-  /** The end of the raw block before, for the next; its number is `blocks - 1`. */
-  tail: Promise<Buffer | undefined> | undefined
-  rootBytes: number
-  phase: 'data' | 'root' | 'end'
-}
-
 /** Reads the glyph container, see docs/container.md: finds glyphs, unpacks blocks side by side, and checks all that there is to check. */
 export class ContainerReader implements BlockCore {
   readonly #options: ContainerReaderOptions
@@ -52,7 +31,7 @@ export class ContainerReader implements BlockCore {
   readonly #gate: Gate
   /** Gaps that come before the block that was found last. */
   readonly #ready: BlockTask[] = []
-  #member: Member | undefined
+  #member: ContainerMember | undefined
   #ended = false
   #drained = false
   #lastReason = ''
@@ -108,57 +87,20 @@ export class ContainerReader implements BlockCore {
 
   /** Raw bytes before what comes next. */
   get #position(): number {
-    return this.#member === undefined ? 0 : this.#member.base + this.#member.rawBytes
+    return this.#member?.position ?? 0
   }
 
   #judge(header: GlyphHeader, offset: number): Verdict {
     try {
-      this.#check(header, offset)
+      const { maxBlockSize } = this.#options
+      const most = Math.min(maxBlockSize, this.#member?.facts?.blockSize ?? Infinity)
+      checkHeader(header, offset, this.#position, most)
     } catch (error) {
       if (!this.#options.recover) throw error
       this.#lastReason = (error as Error).message
       return 'refuse'
     }
     return isKnownType(header.type) ? 'take' : 'skip'
-  }
-
-  /** @throws unless a header can be right, and its payload may be kept in memory. */
-  #check(header: GlyphHeader, offset: number): void {
-    const { type, rawLength, packedLength, index, rawOffset } = header
-    const place = { offset, index, rawOffset: this.#position }
-    if (!isKnownType(type)) {
-      // as in PNG: a small letter may be passed over
-      if (type >= 0x61 && type <= 0x7a) return
-      throw new CodecError(
-        'ERR_MILLRACE_CODEC_UNKNOWN',
-        `byte ${offset}: a glyph of type ${type}, which a later version may know`,
-        {
-          ...place,
-          actual: type,
-        },
-      )
-    }
-    const { maxBlockSize } = this.#options
-    const exact = EXACT_BYTES[type]
-    const most =
-      type === GLYPH.data
-        ? Math.min(maxBlockSize, this.#member?.facts?.blockSize ?? Infinity)
-        : MOST_BYTES[type]!
-    const wrong = exact === undefined ? rawLength > most : rawLength !== exact
-    if (wrong) {
-      const message = `${placeOf({ ...place, rawOffset })}: ${rawLength} raw bytes, where ${exact ?? `at most ${most}`} can be`
-      throw new CodecError('ERR_MILLRACE_CODEC_LIMIT', message, {
-        ...place,
-        expected: exact ?? most,
-        actual: rawLength,
-      })
-    }
-    if (packedLength <= rawLength && (rawLength > 0 || type !== GLYPH.data)) return
-    throw new CodecError(
-      'ERR_MILLRACE_CODEC_INVALID',
-      `${placeOf(place)}: ${packedLength} packed bytes for ${rawLength} raw ones`,
-      { ...place, expected: rawLength, actual: packedLength },
-    )
   }
 
   #onInvalid(bytes: Buffer, offset: number): void {
@@ -183,7 +125,7 @@ export class ContainerReader implements BlockCore {
   #take(glyph: FoundGlyph): void {
     const { header, offset, skipped } = glyph
     if (header.type === GLYPH.file) return this.#takeFile(glyph)
-    this.#checkOrder(header, offset)
+    if (!this.#options.recover) this.#checkNext(header, offset)
     const member = this.#memberOf(header, offset, skipped)
     this.#loseUpTo(member, header.rawOffset, offset)
     member.blocks = header.index
@@ -197,7 +139,7 @@ export class ContainerReader implements BlockCore {
     let facts
     try {
       if (member !== undefined && member.phase !== 'end') {
-        throw this.#error('ERR_MILLRACE_CODEC_INVALID', offset, 'a new file begins inside of another')
+        throw memberError('ERR_MILLRACE_CODEC_INVALID', offset, member, 'a new file begins inside of another')
       }
       const raw = masked(payload, header.mask)
       checkRaw(header, raw, { offset, index: 0, rawOffset: this.#position })
@@ -205,7 +147,8 @@ export class ContainerReader implements BlockCore {
       const { blockSize } = facts
       if (blockSize > this.#options.maxBlockSize) {
         const message = `blocks of up to ${blockSize} bytes, where at most ${this.#options.maxBlockSize} are allowed`
-        throw this.#error('ERR_MILLRACE_CODEC_LIMIT', offset, message, this.#options.maxBlockSize, blockSize)
+        const { maxBlockSize } = this.#options
+        throw memberError('ERR_MILLRACE_CODEC_LIMIT', offset, member, message, maxBlockSize, blockSize)
       }
     } catch (error) {
       if (!this.#options.recover) throw error
@@ -213,7 +156,7 @@ export class ContainerReader implements BlockCore {
     this.#begin(header.member, offset, facts, skipped)
   }
 
-  #begin(id: number, offset: number, facts: FileFacts | undefined, strange: number): Member {
+  #begin(id: number, offset: number, facts: FileFacts | undefined, strange: number): ContainerMember {
     const last = this.#member
     // what no glyph was found in may have been a file of its own, or the end of the one before
     const isCut = last !== undefined && last.phase === 'data'
@@ -221,55 +164,26 @@ export class ContainerReader implements BlockCore {
       const reason = `the end or all of one of several joined files is lost before byte ${offset}`
       this.#lose({ start: this.#position, end: undefined, offset, reason })
     }
-    this.#member = {
-      id,
-      base: this.#position,
-      start: offset,
-      facts,
-      index: new IndexBuilder(),
-      rawBytes: 0,
-      blocks: 0,
-      checksum: 0,
-      dictionary: undefined,
-      tail: undefined,
-      rootBytes: 0,
-      phase: 'data',
-    }
+    this.#member = new ContainerMember(id, this.#position, offset, facts)
     return this.#member
   }
 
   /** The member that a glyph belongs to; a new one where the file glyph is lost. */
-  #memberOf(header: GlyphHeader, offset: number, skipped: number): Member {
+  #memberOf(header: GlyphHeader, offset: number, skipped: number): ContainerMember {
     const member = this.#member
     const isSame = member !== undefined && member.id === header.member && header.rawOffset >= member.rawBytes
     if (isSame && (member.phase === 'data' || header.type !== GLYPH.data)) return member
     return this.#begin(header.member, offset, undefined, Math.max(0, skipped - FILE_BYTES))
   }
 
-  /** @throws in strict mode, unless the glyph is the one that must come next. */
-  #checkOrder(header: GlyphHeader, offset: number): void {
-    if (this.#options.recover) return
+  #checkNext(header: GlyphHeader, offset: number): void {
     const member = this.#member
-    if (member === undefined || member.phase === 'end') {
-      throw this.#error(
-        'ERR_MILLRACE_CODEC_INVALID',
-        offset,
-        'expected the beginning of a file, got another glyph',
-      )
-    }
-    const { index, rawOffset } = header
-    if (header.member !== member.id || index !== member.blocks || rawOffset !== member.rawBytes) {
-      const what = `expected block ${member.blocks} at raw byte ${member.rawBytes}, got ${index} at ${rawOffset}`
-      const foreign = header.member === member.id ? '' : ', of another file'
-      throw this.#error('ERR_MILLRACE_CODEC_INVALID', offset, `${what}${foreign}`, member.blocks, index)
-    }
-    const isData = header.type === GLYPH.data || header.type === GLYPH.index
-    if (isData ? member.phase !== 'data' : header.type === GLYPH.end && member.phase !== 'root') {
-      throw this.#error('ERR_MILLRACE_CODEC_INVALID', offset, 'a glyph in the wrong place')
-    }
+    if (member !== undefined && member.phase !== 'end') return member.checkNext(header, offset)
+    const message = 'expected the beginning of a file, got another glyph'
+    throw memberError('ERR_MILLRACE_CODEC_INVALID', offset, member, message)
   }
 
-  #takeData(member: Member, { header, payload, offset }: FoundGlyph): void {
+  #takeData(member: ContainerMember, { header, payload, offset }: FoundGlyph): void {
     const { usesPrevious, usesDictionary, rawLength } = header
     const place: GlyphPlace = { offset, index: header.index, rawOffset: this.#position }
     this.#checkRatio(this.#position + rawLength, place)
@@ -279,15 +193,8 @@ export class ContainerReader implements BlockCore {
     const keepsTail = member.facts === undefined || member.facts.restartEvery > 1
     const tail = keepsTail ? deferred<Buffer | undefined>() : undefined
     member.tail = tail?.promise
-    member.blocks++
-    member.rawBytes += rawLength
-    member.checksum = combineCrc32(member.checksum, header.checksum, rawLength)
-    if (!this.#options.recover) {
-      if (member.index.open === SEGMENT_BLOCKS) {
-        throw this.#error('ERR_MILLRACE_CODEC_INVALID', offset, 'an index glyph is missing')
-      }
-      member.index.add(HEADER_BYTES + header.packedLength, rawLength)
-    }
+    member.add(header)
+    if (!this.#options.recover) member.list(header, offset)
     this.#ready.push(
       this.#task(place, rawLength, header.codec === 0, async () => {
         try {
@@ -328,7 +235,7 @@ export class ContainerReader implements BlockCore {
     return task
   }
 
-  #takeDictionary(member: Member, { header, payload, offset }: FoundGlyph): void {
+  #takeDictionary(member: ContainerMember, { header, payload, offset }: FoundGlyph): void {
     const place = { offset, index: header.index, rawOffset: this.#position }
     const codec = this.#options.codecs.find(header.codec, member.facts?.codec)
     member.dictionary = (async () => {
@@ -340,42 +247,16 @@ export class ContainerReader implements BlockCore {
     else member.dictionary.catch(() => {})
   }
 
-  #takeIndex(member: Member, { header, payload, offset }: FoundGlyph): void {
+  #takeIndex(member: ContainerMember, { header, payload, offset }: FoundGlyph): void {
     const { type } = header
     const raw = masked(payload, header.mask)
     if (type === GLYPH.root) member.phase = 'root'
     if (type === GLYPH.end) member.phase = 'end'
-    if (this.#options.recover) return
-    checkRaw(header, raw, { offset, index: header.index, rawOffset: this.#position })
-    if (type === GLYPH.end) return this.#checkEnd(member, raw, offset)
-    member.rootBytes = HEADER_BYTES + raw.length
-    const expected = type === GLYPH.index ? member.index.closeSegment(HEADER_BYTES) : member.index.root()
-    if (!raw.equals(expected) || (type === GLYPH.root && member.index.open > 0)) {
-      throw this.#error(
-        'ERR_MILLRACE_CODEC_INVALID',
-        offset,
-        'the index does not list the blocks that are there',
-      )
-    }
-  }
-
-  #checkEnd(member: Member, raw: Buffer, offset: number): void {
-    const bytes = offset + END_BYTES - member.start
-    if (raw.readUIntLE(0, 6) !== bytes || raw.readUInt32LE(6) !== member.rootBytes) {
-      throw this.#error(
-        'ERR_MILLRACE_CODEC_INVALID',
-        offset,
-        'the trailer belongs to a file of another length',
-      )
-    }
-    const checksum = raw.readUInt32LE(10)
-    if (checksum === member.checksum) return
-    const message = `the CRC-32 of the whole is ${hex(member.checksum)}, not ${hex(checksum)}`
-    throw this.#error('ERR_MILLRACE_CODEC_CHECKSUM', offset, message, checksum, member.checksum)
+    if (!this.#options.recover) member.checkIndex(header, raw, offset)
   }
 
   /** In recover mode, raw bytes before `rawOffset` that have not come are lost. */
-  #loseUpTo(member: Member, rawOffset: number, offset: number): void {
+  #loseUpTo(member: ContainerMember, rawOffset: number, offset: number): void {
     if (rawOffset === member.rawBytes) return
     const start = this.#position
     const end = start + rawOffset - member.rawBytes
@@ -429,31 +310,10 @@ export class ContainerReader implements BlockCore {
       { ...place, expected: maxRatio, actual: rawBytes / packed },
     )
   }
-
-  #error(code: string, offset: number, message: string, expected?: unknown, actual?: unknown): CodecError {
-    return new CodecError(code, `byte ${offset} (raw byte ${this.#position}): ${message}`, {
-      offset,
-      rawOffset: this.#position,
-      ...(this.#member && { index: this.#member.blocks }),
-      ...(expected !== undefined && { expected, actual }),
-    })
-  }
 }
 
 /** Blocks of a run that are taken into account for how many are held. */
 const MAX_CHAIN = 32
-const MAX_DICTIONARY_BYTES = 1_048_576
-
-const EXACT_BYTES: Record<number, number> = {
-  [GLYPH.file]: FILE_PAYLOAD_BYTES,
-  [GLYPH.end]: END_PAYLOAD_BYTES,
-}
-const MOST_BYTES: Record<number, number> = {
-  [GLYPH.dictionary]: MAX_DICTIONARY_BYTES,
-  [GLYPH.index]: MAX_INDEX_BYTES,
-  [GLYPH.root]: MAX_ROOT_BYTES,
-}
-
 /** What recovery gets over; that a codec is not at hand is no damage. */
 function surviving(error: unknown): Error {
   if (error instanceof CodecError && error.code !== 'ERR_MILLRACE_CODEC_UNKNOWN') return error

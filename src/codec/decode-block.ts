@@ -2,6 +2,7 @@ import { CodecError, MillraceError, asError } from '../errors.ts'
 import type { BlockCodec } from './block-codec.ts'
 import { CODEC_NUMBERS, NAMED_CODEC, masked, type GlyphHeader } from './glyph-header.ts'
 import { crc32 } from './crc32.ts'
+import { freeMemory } from './own-memory.ts'
 import { builtInCodec } from './zlib-codecs.ts'
 
 /** Where a glyph stands, for messages. */
@@ -54,6 +55,7 @@ export async function decodeBlock(
     } catch (error) {
       throw damaged(error, codec, header, place)
     }
+    if (raw.buffer !== payload.buffer) freeMemory(payload)
   }
   checkRaw(header, raw, place)
   return raw

@@ -1,5 +1,5 @@
 import { CodecError } from '../errors.ts'
-import { StatsCounter, type StatsHooks } from '../flow/index.ts'
+import { StatsCounter, type StatsHooks } from '../flow/stream-stats.ts'
 import { PullStage, type PullCore } from '../flow/pull-stage.ts'
 import { SigmaGlyphScanner } from '../framing/sigma-glyph-scanner.ts'
 import { checkInteger, checkSignal } from '../options.ts'

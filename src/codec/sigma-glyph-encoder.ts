@@ -1,6 +1,6 @@
 import { Transform, addAbortSignal, type TransformCallback } from 'node:stream'
 import { OptionError } from '../errors.ts'
-import { StatsCounter, type StatsHooks, type StreamStats } from '../flow/index.ts'
+import { StatsCounter, type StatsHooks, type StreamStats } from '../flow/stream-stats.ts'
 import { checkInteger, checkSignal } from '../options.ts'
 import {
   MAX_SIGMA_GLYPHS,

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { CodecError, OptionError } from '../errors.ts'
-import { StatsCounter, type StatsHooks } from '../flow/index.ts'
+import { StatsCounter, type StatsHooks } from '../flow/stream-stats.ts'
 import {
   checkBoolean,
   checkChoice,

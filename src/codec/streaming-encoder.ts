@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { OptionError } from '../errors.ts'
-import { StatsCounter, type StatsHooks } from '../flow/index.ts'
+import { StatsCounter, type StatsHooks } from '../flow/stream-stats.ts'
 import type { ChunkAllocator } from '../framing/index.ts'
 import { checkChoice, checkInteger, checkSignal } from '../options.ts'
 import { checkCodec, type BlockCodec } from './block-codec.ts'

@@ -35,12 +35,14 @@ export class ZstdWriter implements FormatWriter {
   }
 
   join({ bytes, index, offset }: RawBlock, packed: Buffer): JoinedBlock {
+    /* v8 ignore start -- after 134 217 728 frames */
     if (index === MAX_FRAMES) {
       throw new CodecError('ERR_MILLRACE_CODEC_LIMIT', `a seek table holds at most ${MAX_FRAMES} frames`, {
         index,
         rawOffset: offset,
       })
     }
+    /* v8 ignore stop */
     this.#frames.push(packed.length, bytes.length)
     return { output: [packed], stored: packed.length >= bytes.length }
   }

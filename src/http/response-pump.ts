@@ -3,6 +3,7 @@ import { BoundedQueue, type BufferStrategy, type BufferVerdict } from '../flow/b
 import type { RateLimiter, StatsCounter } from '../flow/index.ts'
 import { ChunkJoiner } from './chunk-joiner.ts'
 import type { ItemSource } from './item-source.ts'
+import { PieceEncoder } from './piece-encoder.ts'
 import { sizeOf, type EncodedBlock, type RecordEncoding } from './record-encoder.ts'
 import type { ResponseHeaders, ResponseSink, SinkListener } from './response-sink.ts'
 
@@ -11,9 +12,6 @@ import type { ResponseHeaders, ResponseSink, SinkListener } from './response-sin
  * a socket that takes all drains without a turn of the loop, and everybody else would wait.
  */
 const SLICE = 1
-
-/** How many records the first piece has: their size is not known yet. */
-const FIRST_PIECE = 128
 
 /** What a {@link ResponsePump} works with; all checked. */
 export interface PumpOptions<T, U> {
@@ -80,8 +78,7 @@ export class ResponsePump<T, U> implements SinkListener {
   #firstByteAt: number | undefined
   #timer: NodeJS.Timeout | undefined
   #flushDue = false
-  #index: number
-  #unitsPerRecord: number
+  readonly #pieces: PieceEncoder
   /** Tells whoever waits that there is room, or that the client is gone. */
   #wake: (() => void) | undefined
   #giveUp: ((error: Error) => void) | undefined
@@ -96,8 +93,7 @@ export class ResponsePump<T, U> implements SinkListener {
     const { encoding, bufferSize, maxBuffered, strategy, start, chunkThreshold } = options
     this.#options = options
     this.#joiner = new ChunkJoiner(encoding)
-    this.#index = start
-    this.#unitsPerRecord = chunkThreshold / FIRST_PIECE
+    this.#pieces = new PieceEncoder(encoding, chunkThreshold, start)
     this.#queue = new BoundedQueue<EncodedBlock>({
       maxChunks: bufferSize,
       maxBytes: maxBuffered,
@@ -188,7 +184,7 @@ export class ResponsePump<T, U> implements SinkListener {
 
   async #stream(): Promise<void> {
     const { source, transform, batchSize, limiter, counter, abort } = this.#options
-    let index = this.#index
+    let index = this.#options.start
     for (;;) {
       const pulled = source.pull(batchSize)
       const items = isPromise(pulled) ? await this.#unlessClosed(pulled) : pulled
@@ -206,50 +202,19 @@ export class ResponsePump<T, U> implements SinkListener {
     }
   }
 
-  /** Encodes as many records at a time as probably fill a chunk, so that a large batch makes many chunks and not a large one. */
   async #encode(records: readonly U[]): Promise<void> {
-    const { chunkThreshold } = this.#options
     for (let at = 0; at < records.length;) {
-      const room = Math.max(chunkThreshold - this.#joiner.size, chunkThreshold / 4)
       const left = records.length - at
-      const count =
-        left * this.#unitsPerRecord <= 2 * room ? left : Math.max(1, Math.ceil(room / this.#unitsPerRecord))
+      const count = this.#pieces.count(left, this.#joiner.size)
       const piece = at === 0 && count >= left ? records : records.slice(at, at + count)
       at += piece.length
-      const { data, fault } = this.#encodePiece(piece)
+      const { data, fault } = this.#pieces.encode(piece)
       if (data !== undefined) {
         const wait = this.#offer(data)
         if (wait) await wait
       }
       if (fault) throw fault.error
       if (at < records.length && performance.now() - this.#sliceFrom > SLICE) await this.#turn()
-    }
-  }
-
-  #encodePiece(piece: readonly U[]): { data?: EncodedBlock; fault?: { readonly error: unknown } } {
-    const { encoding } = this.#options
-    const index = this.#index
-    this.#index += piece.length
-    try {
-      const data = encoding.encode(piece as readonly never[], index)
-      this.#unitsPerRecord = Math.max(1, sizeOf(data) / piece.length)
-      return { data: { data, records: piece.length } }
-    } catch {
-      // one by one, for what stands before the record that cannot be written
-      const joiner = new ChunkJoiner({ separator: encoding.separator ?? '', encode: () => '' })
-      for (const [i, record] of piece.entries()) {
-        try {
-          joiner.push({
-            data: encoding.encode([record] as readonly unknown[] as never[], index + i),
-            records: 1,
-          })
-        } catch (fault) {
-          return joiner.records === 0
-            ? { fault: { error: fault } }
-            : { data: joiner.take(), fault: { error: fault } }
-        }
-      }
-      return { data: joiner.take() }
     }
   }
 

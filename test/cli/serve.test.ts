@@ -67,7 +67,16 @@ t.test('serve: the records of sample, over HTTP as the client wants them, and ov
   t.strictSame(
     lines(await get('count=50&skip=10&seed=x&where=power>=900&where=river=Oder')),
     await sample(
-      ...['--count', '50', '--skip', '10', '--seed', 'x', '--where', 'power>=900', '--where', 'river=Oder'],
+      '--count',
+      '50',
+      '--skip',
+      '10',
+      '--seed',
+      'x',
+      '--where',
+      'power>=900',
+      '--where',
+      'river=Oder',
     ),
   )
   t.match(lines(await get('count=2', 'text/csv'))[0], /^river,power,built,it runs,/)
@@ -87,7 +96,7 @@ t.test('serve: the records of sample, over HTTP as the client wants them, and ov
   const { status, stderr } = await stop()
   t.equal((await goodbye)[0], 1001)
   t.equal(status, 130)
-  t.match(JSON.parse(lines(stderr).at(-1) as string), {
+  t.match(JSON.parse(lines(stderr).at(-1) ?? ''), {
     recordsOut: 2500 + 50 + 2 + 100 + 20 + 20,
     errors: 1,
   })

@@ -221,6 +221,13 @@ t.test('BGZF and zstd: an index that does not fit is told', async (t) => {
     SeekableDecoder.open(zstd, { maxBlockSize: 100 }).then((file) => file.read(0, 5)),
     { code: 'ERR_MILLRACE_CODEC_LIMIT' },
   )
+  const tooLong = Buffer.from(zstd)
+  tooLong.writeUInt32LE(tooLong.readUInt32LE(zstd.length - 13) + 1, zstd.length - 13)
+  const file = await SeekableDecoder.open(tooLong)
+  await t.rejects(file.read(file.size - 5, file.size), {
+    code: 'ERR_MILLRACE_CODEC_CHECKSUM',
+    message: /a zstd frame unpacks to \d+ bytes, not to/,
+  })
   const checked = addChecksums(zstd)
   t.ok(
     (await (await SeekableDecoder.open(checked)).read(700, 900)).equals(lines(5000).subarray(700, 900)),

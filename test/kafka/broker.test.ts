@@ -368,3 +368,29 @@ t.test('millrace map: from a topic to a topic, two processes share the partition
     stderr: /expected one of group/,
   })
 })
+
+t.test('millrace sample: to a topic, with keys; what cannot be is told', { skip }, async (t) => {
+  const topic = await freshTopic(address)
+  const url = `kafka://${address}/${topic}`
+  const folder = mkdtempSync(join(tmpdir(), 'millrace-kafka-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const model = join(folder, 'model.json')
+  const rows = upTo(300).map((i) => ({ river: i % 2 ? 'Aare' : 'Oder', power: i % 50 }))
+  await millrace(['fit', '-o', model], JSON.stringify(rows))
+  const sample = ['sample', model, '--seed', '3', '--count', '3000']
+  t.match(await millrace([...sample, '--to', `${url}?key=river`]), { status: 0, stderr: '' })
+  const messages: KafkaMessageRecord[] = await readAll(topic, { emit: 'messages' })
+  const { stdout } = await millrace(sample)
+  t.strictSame(
+    messages.map(({ value }) => value),
+    stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line)),
+  )
+  t.ok(messages.every(({ key, value }) => String(key) === value.river))
+  t.match(await millrace([...sample, '--format', 'csv', '--to', url]), { status: 2, stderr: /as JSON/ })
+  t.match(await millrace([...sample, '--to', url, '-o', 'x']), { status: 2, stderr: /give one of them/ })
+  t.match(await millrace([...sample, '--to', `${url}?colour=red`]), { status: 2, stderr: /one of key/ })
+  t.match(await millrace(['gen', '1k', '-o', url]), { status: 2, stderr: /this verb has bytes/ })
+})

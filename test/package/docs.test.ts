@@ -52,6 +52,7 @@ t.test('every example in the documentation runs', { jobs: 2, timeout: 580_000 },
     'vega-datasets',
     'ws',
     ...HTTP_PEERS,
+    '@grpc/grpc-js',
   ]) {
     mkdirSync(dirname(join(folder, 'node_modules', name)), { recursive: true })
     symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name))

@@ -27,6 +27,7 @@ const ROOMS = [
   'kafka',
   'websocket',
   's3',
+  'store',
   'testing',
   'cli',
 ]
@@ -73,6 +74,7 @@ t.test('packages are imported only where their room owns them', async (t) => {
     'csv-parse': ['records', 'http'],
     uplot: ['records'],
     ws: ['websocket'],
+    '@grpc/grpc-js': ['store'],
     commander: ['cli'],
     'cli-progress': ['cli'],
   }

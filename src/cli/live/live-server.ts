@@ -26,8 +26,8 @@ export interface LiveServerOptions {
 }
 
 /** Records of a request at most, unless told otherwise, and clients at a time. */
-export const DEFAULT_MAX_COUNT = 10_000_000
-export const DEFAULT_MAX_CONNECTIONS = 100
+const DEFAULT_MAX_COUNT = 10_000_000
+const DEFAULT_MAX_CONNECTIONS = 100
 
 /** A file of the page: its type, and its bytes once they have been read. */
 interface PageFile {
