@@ -192,16 +192,16 @@ export class GroupReader {
     })
   }
 
+  /* v8 ignore start -- when a broker is away for longer than the client tries: scripts/kafka-faults.js comes here */
   /** The client gives up a group that it cannot join again at once; a broker that comes back is worth another try. */
   #groupFailed(error: Error): void {
     if (this.#options.groupId === undefined || this.#closed.signal.aborted) return
-    /* v8 ignore start -- when a broker is away for longer than the client tries: scripts/kafka-faults.js comes here */
     void this.#untilItWorks(() => this.#join()).catch((failure: Error) => {
       this.#failure ??= failure.cause === undefined ? error : failure
       this.#wake()
     })
-    /* v8 ignore stop */
   }
+  /* v8 ignore stop */
 
   /** Tries until it works, or has not for `readTimeout`. */
   async #untilItWorks<T>(

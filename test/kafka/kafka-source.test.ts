@@ -142,6 +142,14 @@ t.test('KafkaSource: what only waits does not count as read', { skip }, async (t
   t.strictSame(await idsOf(topic, { groupId: options.groupId }), upTo(20).slice(5))
 })
 
+t.test('KafkaSource: stopped, it ends behind what has been emitted', { skip }, async (t) => {
+  const topic = await filledTopic(20)
+  const source = new KafkaSource({ ...servers, topic, highWaterMark: 1 })
+  const seen: number[] = []
+  for await (const { id } of source as AsyncIterable<{ id: number }>) if (seen.push(id) === 5) source.stop()
+  t.strictSame(seen, upTo(6))
+})
+
 t.test('KafkaSource: nobody answers, so it gives up after its time', { skip }, async (t) => {
   const silent = { bootstrapServers: '127.0.0.1:9', topic: 'clicks', readTimeout: 200 }
   await t.rejects(idsOf('clicks', silent), { code: 'ERR_MILLRACE_KAFKA_CONNECT' })
