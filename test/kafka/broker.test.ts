@@ -392,5 +392,5 @@ t.test('millrace sample: to a topic, with keys; what cannot be is told', { skip 
   t.match(await millrace([...sample, '--format', 'csv', '--to', url]), { status: 2, stderr: /as JSON/ })
   t.match(await millrace([...sample, '--to', url, '-o', 'x']), { status: 2, stderr: /give one of them/ })
   t.match(await millrace([...sample, '--to', `${url}?colour=red`]), { status: 2, stderr: /one of key/ })
-  t.match(await millrace(['gen', '1k', '-o', url]), { status: 2, stderr: /this verb has bytes/ })
+  t.match(await millrace(['gen', '--size', '1KiB', '-o', url]), { status: 2, stderr: /this verb has bytes/ })
 })
