@@ -144,7 +144,10 @@ export {
 export {
   createPool,
   offload,
+  offloadBorrowed,
   type Offload,
+  type OffloadBorrowedOptions,
+  type OffloadBorrowedResult,
   type OffloadContext,
   type OffloadHandler,
   type OffloadOptions,
@@ -260,6 +263,7 @@ export {
   type RecordGenerator,
   type RecordStreamOptions,
   type RecordStreamStats,
+  type RecordTransformer,
   type ReportOptions,
   type Row,
   type Schema,

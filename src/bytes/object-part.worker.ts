@@ -1,3 +1,3 @@
-import { makeParts } from './make-parts.ts'
+import { makePart } from './make-part.ts'
 
-export default makeParts
+export default makePart

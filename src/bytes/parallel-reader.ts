@@ -4,8 +4,8 @@ import { extname } from 'node:path'
 import { OptionError } from '../errors.ts'
 import { StatsCounter, type StatsHooks, type StreamStats } from '../flow/index.ts'
 import { checkInteger, checkSignal } from '../options.ts'
-import { offload, type Offload, type OffloadOptions } from '../workers/index.ts'
-import type { PartRequest, PartsSpec } from './make-parts.ts'
+import { offloadBorrowed, type OffloadOptions } from '../workers/index.ts'
+import type { PartRequest } from './make-part.ts'
 import type { ObjectGen } from './object-gen.ts'
 import { checkRange, DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, type ByteRange } from './object-reader.ts'
 
@@ -64,7 +64,8 @@ export class ParallelReader extends Readable {
   #parts: AsyncGenerator<Buffer> | undefined
   /** What is left of the part that is being read. */
   #part: Buffer = Buffer.alloc(0)
-  #stage: Offload | undefined
+  readonly #abort = new AbortController()
+  #isRead = false
 
   constructor(object: ObjectGen, options: ParallelReaderOptions = {}) {
     const { partSize = DEFAULT_PART_SIZE, workers = availableParallelism(), pool, signal } = options
@@ -93,32 +94,23 @@ export class ParallelReader extends Readable {
    * of the stream, not beside it.
    */
   async *borrowed(): AsyncGenerator<Buffer> {
-    if (this.#stage !== undefined) throw new OptionError('reader', this, 'one that is not read yet')
-    const memory = new SharedArrayBuffer(this.#slots * this.#partSize)
+    if (this.#isRead) throw new OptionError('reader', this, 'one that is not read yet')
+    this.#isRead = true
     const { workers, pool } = this.#options
-    const stage = (this.#stage = offload(HANDLER, {
-      in: 'records',
-      batchSize: 1,
+    const parts = offloadBorrowed(HANDLER, this.#requests(), {
+      out: 'bytes',
+      blockSize: this.#partSize,
       window: this.#slots,
       ...(workers !== undefined && { workers }),
       ...(pool !== undefined && { pool }),
-      workerData: { identity: this.#object.identity, memory, slotSize: this.#partSize } satisfies PartsSpec,
-    }))
-    const slots = new FreeSlots(this.#slots)
-    const requests = Readable.from(this.#requests(slots), { highWaterMark: 1 })
-    requests.once('error', (error) => stage.destroy(error))
-    requests.pipe(stage)
-    try {
-      for await (const { slot, length } of stage as AsyncIterable<PartRequest>) {
-        this.#stats.sent(length)
-        yield Buffer.from(memory, slot * this.#partSize, length)
-        slots.give(slot)
-      }
-      this.#stats.completed()
-    } finally {
-      requests.destroy()
-      stage.destroy()
+      workerData: this.#object.identity,
+      signal: this.#abort.signal,
+    })
+    for await (const { bytes } of parts) {
+      this.#stats.sent(bytes!.length)
+      yield bytes!
     }
+    this.#stats.completed()
   }
 
   override _read(): void {
@@ -147,44 +139,15 @@ export class ParallelReader extends Readable {
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     if (error !== null) this.#stats.failed(error)
-    const stage = this.#stage
-    if (stage === undefined || stage.closed) {
-      callback(error)
-      return
-    }
+    this.#abort.abort()
     // no thread is left when the stream is closed
-    stage.once('close', () => callback(error))
-    stage.destroy()
+    const done = () => callback(error)
+    void (this.#parts?.return(undefined) ?? Promise.resolve()).then(done, done)
   }
 
-  async *#requests(slots: FreeSlots): AsyncGenerator<PartRequest> {
+  *#requests(): Generator<readonly PartRequest[]> {
     for (let offset = this.start; offset < this.end; offset += this.#partSize) {
-      const slot = await slots.take()
-      yield { slot, offset, length: Math.min(this.#partSize, this.end - offset) }
+      yield [{ offset, length: Math.min(this.#partSize, this.end - offset) }]
     }
-  }
-}
-
-class FreeSlots {
-  readonly #free: number[]
-  #wake: (() => void) | undefined
-
-  constructor(slots: number) {
-    this.#free = Array.from({ length: slots }, (_, slot) => slot)
-  }
-
-  async take(): Promise<number> {
-    while (this.#free.length === 0) {
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve
-      })
-    }
-    return this.#free.pop()!
-  }
-
-  give(slot: number): void {
-    this.#free.push(slot)
-    this.#wake?.()
-    this.#wake = undefined
   }
 }

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { freshSeed } from '../bytes/object-format.ts'
 import type { RecordFormat } from '../records/record-writer.ts'
@@ -10,6 +11,9 @@ import { type CommonOptions, run } from './run.ts'
 import { collect } from './table-input.ts'
 import { isTopic } from './topic.ts'
 import { parseCount } from './units.ts'
+
+/** Records from which on threads pay. */
+const THREADS_FROM = 2_000_000
 
 interface SampleFlags extends CommonOptions {
   readonly count?: number
@@ -79,7 +83,7 @@ export function addSample(program: Command, exit: (status: number) => void): voi
     )
   addWorkOptions(
     command,
-    'worker threads that make records (default: 0, the main thread; two are 1.1 to 1.3 times as fast, for half as much CPU time again and twice the memory)',
+    'worker threads that make records; 0 works in the main thread (default: all cores from --count 2M on without --rate and --metadata, else 0)',
   )
   command.addHelpText('after', EXAMPLES)
   addCommonOptions(command)
@@ -91,13 +95,15 @@ async function sample(file: string | undefined, flags: SampleFlags): Promise<num
   const count = Math.min(flags.count ?? Infinity, flags.max ?? Infinity)
   const seed = flags.seed ?? freshSeed()
   const model = await readModel(file)
-  const { workers = 0 } = flags
   if (flags.to !== undefined && flags.output !== undefined)
     throw new UsageError('--to and -o together: give one of them')
   const target = flags.to ?? flags.output
   const isRecords = isTopic(target ?? '')
   if (isRecords && format !== 'ndjson')
     throw new UsageError(`--format ${format}: a message of a topic is one record, as JSON`)
+  // objects cost more to hand over than to make
+  const isPlain = rate === undefined && !metadata && !isRecords
+  const { workers = isPlain && paysInThreads(count) ? availableParallelism() : 0 } = flags
   const stage = model.stream({
     count,
     seed,
@@ -121,6 +127,11 @@ async function sample(file: string | undefined, flags: SampleFlags): Promise<num
     { input, stage, output: await Output.open(target, { records: true }), seed: printableSeed(seed) },
     flags,
   )
+}
+
+/** Threads start in some 0.2 s, and a record that is asked for is there sooner without them. */
+function paysInThreads(count: number): boolean {
+  return count >= THREADS_FROM && count < Infinity && availableParallelism() > 1
 }
 
 function parsePositive(text: string): number {

@@ -8,6 +8,7 @@ import { CopulaSampler } from './copula-sampler.ts'
 import type { IdMaker } from './id-maker.ts'
 import type { ModelData } from './model-data.ts'
 import { BlockRandom } from './random.ts'
+import { RowOrders } from './row-orders.ts'
 import { treeSamplers, type ColumnSampler } from './tree-sampler.ts'
 
 /** Records of a block: what one draw of random numbers makes. Part of what a seed means: records would change with it. */
@@ -52,12 +53,14 @@ export class BlockSampler {
   readonly #copula: CopulaSampler | undefined
   readonly #minAcceptance: number
   readonly #buffer = new Uint32Array(BLOCK_RECORDS)
+  readonly #orders = new RowOrders(BLOCK_RECORDS)
   /** Where candidates are drawn when they may be turned down. */
   readonly #candidates: readonly Uint16Array[]
   readonly #candidateWords: readonly Uint32Array[]
-  /** The block that is drawn, or -1; how many of its records are there, and of how many candidates. */
+  /** The block that is drawn, or -1; how many of its records are there, and how many candidates of how many met the conditions. */
   #block = -1
   #found = 0
+  #good = 0
   #tried = 0
 
   /** @throws {@link OptionError} and {@link ConditionError} for conditions that make no sense or cannot be met. */
@@ -104,7 +107,7 @@ export class BlockSampler {
   draw(block: number, count = BLOCK_RECORDS): void {
     if (block !== this.#block) {
       this.#random.begin(block)
-      this.#found = this.#tried = 0
+      this.#found = this.#good = this.#tried = 0
     } else if (this.#found >= count) return
     // whatever throws, nobody goes on from there
     this.#block = -1
@@ -119,17 +122,20 @@ export class BlockSampler {
 
   #drawCandidates(count: number): void {
     while (this.#found < count) {
-      const kept = Math.min(this.#drawColumns(true), BLOCK_RECORDS - this.#found)
+      const good = this.#drawColumns(true)
+      const kept = Math.min(good, BLOCK_RECORDS - this.#found)
       for (const [column, codes] of this.#candidates.entries()) {
         this.codes[column]!.set(codes.subarray(0, kept), this.#found)
         const words = this.#candidateWords[column]!
         if (words.length > 0) this.words[column]!.set(words.subarray(0, kept), this.#found)
       }
       this.#found += kept
+      // those that the block has no room for met the conditions too
+      this.#good += good
       this.#tried += BLOCK_RECORDS
       const least = this.#tried * this.#minAcceptance
-      if (least >= JUDGE_AFTER && this.#found < least) {
-        throw tooRare(this.#found, this.#tried, this.#minAcceptance)
+      if (least >= JUDGE_AFTER && this.#good < least) {
+        throw tooRare(this.#good, this.#tried, this.#minAcceptance)
       }
     }
   }
@@ -138,10 +144,11 @@ export class BlockSampler {
   #drawColumns(rejects: boolean): number {
     let rows = BLOCK_RECORDS
     const done: number[] = []
+    this.#orders.begin(this.#random)
     for (const sampler of this.#samplers) {
       const { column } = sampler
       this.#random.fillWords(this.#buffer, rows)
-      sampler.draw(this.#candidates, this.#buffer, rows)
+      sampler.draw(this.#candidates, this.#buffer, this.#orders.next(rows))
       this.#drawWords(column, rows)
       done.push(column)
       const constraint = rejects ? this.#byColumn.get(column) : undefined

@@ -11,7 +11,7 @@ import { DEFAULT_GENERATOR_BATCH } from './streaming-generator.ts'
  * One step of a {@link DataStreamProcessor}: a function of a batch's records, or of each record: `{ map }` changes it, `{ filter }`
  * decides whether it stays. All may be async.
  */
-export type Transformer =
+export type RecordTransformer =
   | ((records: readonly Row[]) => MaybePromise<readonly object[]>)
   | { readonly map: (record: Row) => MaybePromise<object> }
   | { readonly filter: (record: Row) => MaybePromise<boolean> }
@@ -19,7 +19,7 @@ export type Transformer =
 /** Options of {@link DataStreamProcessor}. */
 export interface DataStreamProcessorOptions {
   /** Steps that each batch goes through, in order. @defaultValue none */
-  readonly transformers?: readonly Transformer[]
+  readonly transformers?: readonly RecordTransformer[]
   /** Records that are generated at once. @defaultValue 1000 */
   readonly batchSize?: number
 }
@@ -93,7 +93,9 @@ export class DataStreamProcessor {
   }
 }
 
-function stepOf(transformer: Transformer): (records: readonly Row[]) => MaybePromise<readonly object[]> {
+function stepOf(
+  transformer: RecordTransformer,
+): (records: readonly Row[]) => MaybePromise<readonly object[]> {
   if (typeof transformer === 'function') return transformer
   if (typeof transformer === 'object' && transformer !== null) {
     if ('map' in transformer) {

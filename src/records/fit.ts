@@ -31,7 +31,7 @@ export interface FitOptions extends TableReadOptions {
   readonly minCellCount?: number
 }
 
-/** Parents of a column unless told otherwise. With 5, held-out fidelity is within 0.004 of real rows, and no parent more adds to it. */
+/** Parents of a column unless told otherwise. On UCI Adult, held out, records score 0.007 below real rows with 2, 0.004 with 3, 0.0024 with 5, and 0.0020 with 8. */
 export const DEFAULT_MAX_PARENTS = 5
 /** Bounds of the rows that a leaf has unless told otherwise. */
 const MIN_CELL_COUNTS = [10, 100] as const

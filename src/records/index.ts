@@ -4,7 +4,7 @@ export { type ColumnCondition, type Conditions, type Operator } from './conditio
 export {
   DataStreamProcessor,
   type DataStreamProcessorOptions,
-  type Transformer,
+  type RecordTransformer,
 } from './data-stream-processor.ts'
 export { DEFAULT_MAX_PARENTS, fit, type FitOptions } from './fit.ts'
 export { BatchQueue, DEFAULT_QUEUE_BATCHES, generateToQueue, type BatchSink } from './generate-to-queue.ts'
@@ -13,7 +13,8 @@ export { type Method, type ModelData } from './model-data.ts'
 export { Model } from './model.ts'
 export { type TableSource } from './read-rows.ts'
 export { type RecordGenerator } from './record-source.ts'
-export { RecordStream, type RecordStreamOptions, type RecordStreamStats } from './record-stream.ts'
+export { type RecordStreamOptions } from './record-stream-options.ts'
+export { RecordStream, type RecordStreamStats } from './record-stream.ts'
 export { type RecordFormat } from './record-writer.ts'
 export {
   parseSchema,

@@ -64,7 +64,9 @@ export class RecordWriter {
   readonly #bases: Int32Array
   readonly #hasDel: boolean
   readonly #maxRecord: number
-  #out: Buffer = Buffer.alloc(0)
+  #own: Buffer = Buffer.alloc(0)
+  /** Where is written to now. */
+  #out: Buffer = this.#own
   #view: DataView = new DataView(new ArrayBuffer(0))
 
   constructor(sampler: BlockSampler, format: RecordFormat) {
@@ -116,16 +118,29 @@ export class RecordWriter {
     this.#maxRecord = maxRecord
   }
 
+  /** Bytes that so many records may take, with what a copy may write beyond them. */
+  bound(records: number): number {
+    return records * this.#maxRecord + SLACK
+  }
+
   /** Records `[from, to)` of the block that the sampler drew last, as text that is valid until the next call. `first` is the number of record 0 of the block. */
   write(from: number, to: number, first: number): Buffer {
-    const size = (to - from) * this.#maxRecord + SLACK
-    if (this.#out.length < size) {
-      this.#out = Buffer.allocUnsafeSlow(
+    const size = this.bound(to - from)
+    if (this.#own.length < size) {
+      this.#own = Buffer.allocUnsafeSlow(
         Math.max(size, BLOCK_RECORDS * Math.min(this.#maxRecord, 1024) + SLACK),
       )
-      this.#view = new DataView(this.#out.buffer, 0, this.#out.length)
     }
-    let at = 0
+    return this.writeTo(this.#own, 0, from, to, first)
+  }
+
+  /** The same in memory of the caller's, from `start` on, where there must be {@link RecordWriter.bound} bytes. */
+  writeTo(target: Buffer, start: number, from: number, to: number, first: number): Buffer {
+    if (this.#out !== target) {
+      this.#out = target
+      this.#view = new DataView(target.buffer, target.byteOffset, target.length)
+    }
+    let at = start
     const bases = this.#bases
     const columns = this.#columns
     for (let row = from; row < to; row++) {
@@ -136,9 +151,7 @@ export class RecordWriter {
           base >= 0 ? this.#copy(base + plan.codes[row]!, at) : this.#writeOther(column, row, first + row, at)
       }
     }
-    // an array has no comma before its first record
-    const skipped = this.#format === 'json' && first + from === 0 ? 2 : 0
-    return this.#out.subarray(skipped, at)
+    return target.subarray(start, at)
   }
 
   #copy(fragment: number, at: number): number {

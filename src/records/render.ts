@@ -10,12 +10,16 @@ export interface RecordRange {
   readonly to: number
 }
 
-/** Makes any run of a model's records, as objects or as text: the work that streams hand to threads. */
+/**
+ * Makes any run of a model's records, as objects or as text: the work that streams hand to threads. What it throws has the records of
+ * the blocks before in its property `partial`, in the same form.
+ */
 export class Renderer {
   readonly names: readonly string[]
   readonly #sampler: BlockSampler
   readonly #builder: RecordBuilder
   readonly #writers = new Map<RecordFormat, RecordWriter>()
+  #made = 0
 
   constructor(data: ModelData, options: DrawOptions) {
     this.names = data.columns.map(({ name }) => name)
@@ -23,37 +27,82 @@ export class Renderer {
     this.#builder = new RecordBuilder(this.#sampler)
   }
 
-  /** The records of a range. */
-  records({ from, to }: RecordRange): Row[] {
-    const records: Row[] = []
-    this.#eachBlock(from, to, (start, end, first) => {
-      for (let row = start; row < end; row++) records.push(this.#builder.build(row, first + row))
-    })
-    return records
+  /** Records that the last call made, whether it threw or not. */
+  get made(): number {
+    return this.#made
   }
 
-  /** The text of a range, in a fresh buffer, without what stands before the first record and after the last. */
-  text({ from, to }: RecordRange, format: RecordFormat): Buffer {
+  /** The records of a range. */
+  records(range: RecordRange): Row[] {
+    const records: Row[] = []
+    return this.#eachBlock(
+      range,
+      (start, end, first) => {
+        for (let row = start; row < end; row++) records.push(this.#builder.build(row, first + row))
+      },
+      () => records,
+    )
+  }
+
+  /** Bytes that memory must have for {@link Renderer.text} to write so many records there. */
+  bound(records: number, format: RecordFormat): number {
+    return this.#writer(format).bound(records)
+  }
+
+  /**
+   * The text of a range, without what stands before the first record and after the last; each record of a JSON array has its comma
+   * before it, the first one too. At the start of `target`, if that is long enough; otherwise in a fresh buffer.
+   */
+  text(range: RecordRange, format: RecordFormat, target?: Buffer): Buffer {
+    const writer = this.#writer(format)
+    if (target !== undefined && writer.bound(range.to - range.from) <= target.length) {
+      let length = 0
+      return this.#eachBlock(
+        range,
+        (start, end, first) => {
+          length += writer.writeTo(target, length, start, end, first).length
+        },
+        () => target.subarray(0, length),
+      )
+    }
+    const parts: Buffer[] = []
+    return this.#eachBlock(
+      range,
+      (start, end, first) => {
+        const borrowed = writer.write(start, end, first)
+        const own = Buffer.allocUnsafeSlow(borrowed.length)
+        own.set(borrowed)
+        parts.push(own)
+      },
+      () => (parts.length === 1 ? parts[0]! : Buffer.concat(parts)),
+    )
+  }
+
+  #writer(format: RecordFormat): RecordWriter {
     let writer = this.#writers.get(format)
     if (writer === undefined) this.#writers.set(format, (writer = new RecordWriter(this.#sampler, format)))
-    const parts: Buffer[] = []
-    this.#eachBlock(from, to, (start, end, first) => {
-      const borrowed = writer.write(start, end, first)
-      const own = Buffer.allocUnsafeSlow(borrowed.length)
-      own.set(borrowed)
-      parts.push(own)
-    })
-    return parts.length === 1 ? parts[0]! : Buffer.concat(parts)
+    return writer
   }
 
-  #eachBlock(from: number, to: number, work: (start: number, end: number, first: number) => void): void {
+  #eachBlock<T>(
+    { from, to }: RecordRange,
+    work: (start: number, end: number, first: number) => void,
+    result: () => T,
+  ): T {
+    this.#made = 0
     for (let at = from; at < to;) {
       const block = Math.floor(at / BLOCK_RECORDS)
       const first = block * BLOCK_RECORDS
       const end = Math.min(BLOCK_RECORDS, to - first)
-      this.#sampler.draw(block, end)
-      work(at - first, end, first)
+      try {
+        this.#sampler.draw(block, end)
+        work(at - first, end, first)
+      } catch (error) {
+        throw Object.assign(error as Error, { partial: result() })
+      }
       at = first + end
+      this.#made = at - from
     }
+    return result()
   }
 }

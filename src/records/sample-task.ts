@@ -1,5 +1,5 @@
 import type { OffloadContext } from '../workers/index.ts'
-import { BLOCK_RECORDS, type DrawOptions } from './block-sampler.ts'
+import type { DrawOptions } from './block-sampler.ts'
 import type { ModelData } from './model-data.ts'
 import type { RecordFormat } from './record-writer.ts'
 import { Renderer, type RecordRange } from './render.ts'
@@ -15,50 +15,19 @@ export interface SampleSpec {
 
 const renderers = new WeakMap<SampleSpec, Renderer>()
 
-/** The handler of the workers: makes each range that it is sent. */
+/** The handler of the workers: makes the range that it is sent. Where it fails it reports how many records it has made. */
 export function sampleTask(
-  ranges: readonly RecordRange[],
-  { workerData }: Pick<OffloadContext<SampleSpec>, 'workerData'>,
+  [range]: readonly RecordRange[],
+  { workerData, target, report }: Pick<OffloadContext<SampleSpec>, 'workerData' | 'target' | 'report'>,
 ): Buffer | Row[] {
   let renderer = renderers.get(workerData)
   if (renderer === undefined)
     renderers.set(workerData, (renderer = new Renderer(workerData.data, workerData.draw)))
   const { format } = workerData
-  if (format === undefined) {
-    const rows: Row[] = []
-    eachBlock(
-      ranges,
-      (range) => rows.push(...renderer.records(range)),
-      () => rows,
-    )
-    return rows
-  }
-  const texts: Buffer[] = []
-  eachBlock(
-    ranges,
-    (range) => texts.push(renderer.text(range, format)),
-    () => Buffer.concat(texts),
-  )
-  return texts.length === 1 ? texts[0]! : Buffer.concat(texts)
-}
-
-/** Block by block, so that what was made before one that fails is delivered first. */
-function eachBlock(
-  ranges: readonly RecordRange[],
-  make: (range: RecordRange) => void,
-  partial: () => Buffer | Row[],
-): void {
-  for (const { from, to } of ranges) {
-    for (let at = from; at < to;) {
-      const end = Math.min(to, (Math.floor(at / BLOCK_RECORDS) + 1) * BLOCK_RECORDS)
-      try {
-        make({ from: at, to: end })
-        /* v8 ignore start -- runs in worker threads, which the figures do not see; tested through them */
-      } catch (error) {
-        throw Object.assign(error as Error, { partial: partial() })
-      }
-      /* v8 ignore stop */
-      at = end
-    }
+  try {
+    return format === undefined ? renderer.records(range!) : renderer.text(range!, format, target)
+  } catch (error) {
+    report(renderer.made)
+    throw error
   }
 }

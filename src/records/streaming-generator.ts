@@ -13,7 +13,8 @@ import {
   type RecordGenerator,
   type RecordSource,
 } from './record-source.ts'
-import { RecordStream, type RecordStreamOptions } from './record-stream.ts'
+import type { RecordStreamOptions } from './record-stream-options.ts'
+import { RecordStream } from './record-stream.ts'
 import { Renderer } from './render.ts'
 import type { Row } from './schema.ts'
 import type { Table } from './table.ts'

@@ -1,4 +1,4 @@
-import { AliasTables, type LeafCounts } from './alias-tables.ts'
+import { CodeTables, type LeafCounts } from './code-tables.ts'
 import { MAX_GROUPS, type TreeNode } from './grow-tree.ts'
 import type { TreeNetwork } from './tree-network.ts'
 
@@ -8,8 +8,8 @@ export const MAX_TABLE_CELLS = 65_536
 /** Draws one column of a block, given the codes of those before it. */
 export interface ColumnSampler {
   readonly column: number
-  /** Writes `count` codes, from as many random words. */
-  draw(codes: readonly Uint16Array[], words: Uint32Array, count: number): void
+  /** Writes the codes of `order.length` rows, which are numbered from 0, from as many random words. See {@link CodeTables.drawEvenly}. */
+  draw(codes: readonly Uint16Array[], words: Uint32Array, order: Uint16Array): void
 }
 
 /** Readies a network for drawing: each tree becomes a table, or is walked where the table would be too large. */
@@ -17,11 +17,11 @@ export function treeSamplers({ nodes, groups }: TreeNetwork, rows: number): Colu
   return nodes.map(({ column, tree }) => {
     const leaves: LeafCounts[] = []
     collect(tree, leaves)
-    const tables = new AliasTables(leaves)
+    const tables = new CodeTables(leaves)
     const classes = classesOf(tree, groups)
     const cells = [...classes.values()].reduce((product, { count }) => product * count, 1)
     if (cells <= MAX_TABLE_CELLS) return new TableColumn(column, tree, tables, classes, groups, rows)
-    return new WalkedColumn(column, tree, tables, groups)
+    return new WalkedColumn(column, tree, tables, groups, rows)
   })
 }
 
@@ -69,15 +69,16 @@ function refine({ of }: Classes, left: readonly number[]): { of: Uint8Array; cou
 /** The leaf of a row is looked up: each parent's code gives its part of the cell's number. */
 class TableColumn implements ColumnSampler {
   readonly column: number
-  readonly #tables: AliasTables
+  readonly #tables: CodeTables
   readonly #parents: { readonly column: number; readonly step: Uint32Array }[] = []
   readonly #leafOf: Uint16Array
   readonly #cells: Uint32Array
+  readonly #leaves: Uint16Array
 
   constructor(
     column: number,
     tree: TreeNode,
-    tables: AliasTables,
+    tables: CodeTables,
     classes: ReadonlyMap<number, Classes>,
     groups: TreeNetwork['groups'],
     rows: number,
@@ -85,6 +86,7 @@ class TableColumn implements ColumnSampler {
     this.column = column
     this.#tables = tables
     this.#cells = new Uint32Array(rows)
+    this.#leaves = new Uint16Array(rows)
     let stride = 1
     const places = new Map<number, number>()
     const box: number[][] = []
@@ -117,24 +119,18 @@ class TableColumn implements ColumnSampler {
     paint(tree, box)
   }
 
-  draw(codes: readonly Uint16Array[], words: Uint32Array, count: number): void {
+  draw(codes: readonly Uint16Array[], words: Uint32Array, order: Uint16Array): void {
+    const count = order.length
     const cells = this.#cells
     cells.fill(0, 0, count)
     for (const { column, step } of this.#parents) {
       const of = codes[column]!
       for (let row = 0; row < count; row++) cells[row]! += step[of[row]!]!
     }
-    const out = codes[this.column]!
+    const leaves = this.#leaves
     const leafOf = this.#leafOf
-    const { start, length, share, code, other } = this.#tables
-    // AliasTables.draw, written out: called, it cost a third more
-    for (let row = 0; row < count; row++) {
-      const leaf = leafOf[cells[row]!]!
-      const x = words[row]! * 2 ** -32 * length[leaf]!
-      const cell = x | 0
-      const at = start[leaf]! + cell
-      out[row] = x - cell < share[at]! ? code[at]! : other[at]!
-    }
+    for (let row = 0; row < count; row++) leaves[row] = leafOf[cells[row]!]!
+    this.#tables.drawEvenly(leaves, order, words, codes[this.column]!)
   }
 }
 
@@ -154,7 +150,8 @@ function fillBox(
 /** The leaf of a row is found question by question. */
 class WalkedColumn implements ColumnSampler {
   readonly column: number
-  readonly #tables: AliasTables
+  readonly #tables: CodeTables
+  readonly #leaves: Uint16Array
   readonly #groups: readonly Uint8Array[]
   /** By node: the column asked about, and the next node of each answer; -1 - leaf for a leaf. */
   readonly #on: number[] = []
@@ -163,9 +160,16 @@ class WalkedColumn implements ColumnSampler {
   readonly #left: Uint8Array
   readonly #root: number
 
-  constructor(column: number, tree: TreeNode, tables: AliasTables, groups: TreeNetwork['groups']) {
+  constructor(
+    column: number,
+    tree: TreeNode,
+    tables: CodeTables,
+    groups: TreeNetwork['groups'],
+    rows: number,
+  ) {
     this.column = column
     this.#tables = tables
+    this.#leaves = new Uint16Array(rows)
     this.#groups = groups.map((of) => Uint8Array.from(of))
     const lefts: (readonly number[])[] = []
     let leaves = 0
@@ -183,16 +187,16 @@ class WalkedColumn implements ColumnSampler {
       for (const group of left) this.#left[at * MAX_GROUPS + group] = 1
   }
 
-  draw(codes: readonly Uint16Array[], words: Uint32Array, count: number): void {
-    const out = codes[this.column]!
-    for (let row = 0; row < count; row++) {
+  draw(codes: readonly Uint16Array[], words: Uint32Array, order: Uint16Array): void {
+    for (let row = 0; row < order.length; row++) {
       let node = this.#root
       while (node >= 0) {
         const on = this.#on[node]!
         const group = this.#groups[on]![codes[on]![row]!]!
         node = (this.#left[node * MAX_GROUPS + group] === 1 ? this.#yes : this.#no)[node]!
       }
-      out[row] = this.#tables.draw(-1 - node, words[row]!)
+      this.#leaves[row] = -1 - node
     }
+    this.#tables.drawEvenly(this.#leaves, order, words, codes[this.column]!)
   }
 }

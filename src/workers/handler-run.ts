@@ -106,9 +106,14 @@ export class HandlerRun {
   }
 
   #context(): OffloadContext {
-    const { at } = this.#message
+    const { at, outSlot } = this.#message
+    const { outSlots, outSlotSize, output } = this.#spec
     return {
       index: at.index,
+      target:
+        outSlots === undefined || outSlot < 0 || output !== 'bytes'
+          ? undefined
+          : Buffer.from(outSlots, outSlot * outSlotSize, outSlotSize),
       recordIndex: (i) => this.#numbers?.[i] ?? at.index + i,
       position: at,
       workerData: this.#spec.workerData,
@@ -214,7 +219,8 @@ export class HandlerRun {
     if (!(value instanceof Uint8Array)) return this.#refuse(value, 'a Uint8Array, a string or undefined')
     const slot = this.#slot(value.byteLength)
     if (slot) {
-      slot.set(value)
+      // what the handler wrote there itself is there
+      if (value.buffer !== slot.buffer || value.byteOffset !== slot.byteOffset) slot.set(value)
       this.#move = []
     } else if (this.#spec.transfer && ownsMemory(value)) this.#moveBytes(value)
     else if (this.#move.length > 0 && ownsMemory(value)) this.#bytes = value

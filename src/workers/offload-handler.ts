@@ -13,6 +13,12 @@ export interface OffloadContext<D = unknown> {
   readonly position: BlockPosition
   /** The option `workerData`. */
   readonly workerData: D
+  /**
+   * Shared memory that the output may be written to, from its start: what is returned as a view of it is not copied. Undefined where
+   * output does not travel through shared memory. It is as long as the block that a stage takes, and longer; what may be too long for it
+   * goes elsewhere.
+   */
+  readonly target: Buffer | undefined
   /** Sends something small beside the output; the option `onReport` gets it, in order, before the output of the block. */
   report(data: unknown): void
 }

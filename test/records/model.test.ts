@@ -138,6 +138,30 @@ for (const [at, method] of METHODS.entries()) {
   })
 }
 
+t.test(
+  'bayes_net: counts are closer to what they should be than by chance, and columns are still independent',
+  async (t) => {
+    const rows = Array.from({ length: 4096 }, (_, i) => ({
+      a: i % 2 === 0,
+      b: (i >> 1) % 2 === 0,
+      c: (i >> 2) % 4,
+    }))
+    const made = (await fit(rows)).generate(64 * 1024, { seed: 3 })
+    let turns = 0
+    const together: number[] = []
+    for (let from = 0; from < made.length; from += 1024) {
+      const block = made.slice(from, from + 1024)
+      for (const key of ['a', 'b'] as const) t.ok(Math.abs(block.filter((row) => row[key]).length - 512) <= 2)
+      together.push(block.filter(({ a, b }) => a && b).length)
+      for (let i = 1; i < 1024; i++) if (block[i]!['a'] !== block[i - 1]!['a']) turns++
+    }
+    // 256 with a standard deviation of 8 were a and b independent and each as often as it is
+    const chi = together.reduce((sum, count) => sum + ((count - 256) / 8) ** 2, 0)
+    t.ok(chi > 25 && chi < 120, `chi-square of 64 blocks: ${chi}`)
+    t.ok(Math.abs(turns / made.length - 0.5) < 0.02, 'no pattern from row to row')
+  },
+)
+
 t.test('bayes_net, cart: what follows from another column always does', async (t) => {
   for (const at of [0, 2]) {
     const made = models[at]!.generate(5000, { seed: 2 })

@@ -1,12 +1,13 @@
 // The numerical parts: random words, discrete and normal distributions, trees, correlations.
 import fc from 'fast-check'
 import t from 'tap'
-import { AliasTables } from '../../src/records/alias-tables.ts'
+import { CodeTables } from '../../src/records/code-tables.ts'
 import { factor, learnCopula } from '../../src/records/copula.ts'
 import { groupCodes, growTree, MAX_GROUPS, type TreeNode } from '../../src/records/grow-tree.ts'
 import { mutualInformation } from '../../src/records/mutual-information.ts'
 import { fillNormals, normalCdf, normalMass, normalQuantile, normalWithin } from '../../src/records/normal.ts'
 import { BlockRandom } from '../../src/records/random.ts'
+import { RowOrders } from '../../src/records/row-orders.ts'
 import { treeSamplers } from '../../src/records/tree-sampler.ts'
 
 /** Upper bound of a chi-square that a true hypothesis passes in all but one of a million cases (Wilson and Hilferty). */
@@ -53,13 +54,13 @@ t.test('BlockRandom: bits of words are even, across near blocks too', async (t) 
   }
 })
 
-t.test('AliasTables: draws each code as often as it was counted, and nothing else', async () => {
+t.test('CodeTables: draws each code as often as it was counted, and nothing else', async () => {
   const random = new BlockRandom(1).begin(0)
   fc.assert(
     fc.property(fc.array(fc.nat({ max: 50 }), { minLength: 1, maxLength: 40 }), (raw) => {
       const kept = raw.map((count, code) => ({ code: code * 3, count })).filter(({ count }) => count > 0)
       fc.pre(kept.length > 0)
-      const tables = new AliasTables([
+      const tables = new CodeTables([
         { codes: [999], counts: [1] },
         { codes: kept.map(({ code }) => code), counts: kept.map(({ count }) => count) },
       ])
@@ -79,6 +80,92 @@ t.test('AliasTables: draws each code as often as it was counted, and nothing els
     }),
     { numRuns: 30, seed: 1 },
   )
+})
+
+t.test(
+  'CodeTables: rows of one distribution share it out evenly, and each alone is drawn by its word',
+  async (t) => {
+    const random = new BlockRandom(5).begin(0)
+    const words = new Uint32Array(1024)
+    const codes = new Uint16Array(1024)
+    const order = Uint16Array.from({ length: 1024 }, (_, i) => (i * 5) % 1024)
+    fc.assert(
+      fc.property(
+        fc.array(fc.nat({ max: 50 }), { minLength: 1, maxLength: 40 }),
+        fc.integer({ min: 1, max: 10 }),
+        fc.integer({ min: 1, max: 3 }),
+        (raw, bits, leafCount) => {
+          const counts = raw.map((count) => count + 0.25)
+          const total = counts.reduce((sum, count) => sum + count, 0)
+          const one = { codes: [...counts.keys()], counts }
+          const tables = new CodeTables(Array.from({ length: leafCount }, () => one))
+          const rows = 1 << bits
+          const own = order.filter((row) => row < rows)
+          random.fillWords(words, 1024)
+          const leaves = Uint16Array.from({ length: rows }, (_, row) => row % leafCount)
+          tables.drawEvenly(leaves, own, words, codes)
+          for (let leaf = 0; leaf < leafCount; leaf++) {
+            const drawn = [...codes.subarray(0, rows)].filter((_, row) => leaves[row] === leaf)
+            // a beginning of the sequence is at worst as many whole powers of two as it has bits
+            const slack = leafCount === 1 ? 2 : 2 * bits
+            for (const code of one.codes) {
+              const expected = (drawn.length * counts[code]!) / total
+              if (Math.abs(drawn.filter((other) => other === code).length - expected) > slack) return false
+            }
+          }
+          return true
+        },
+      ),
+      { numRuns: 50, seed: 2 },
+    )
+    const tables = new CodeTables([{ codes: [0, 1, 2], counts: [1, 5, 2] }])
+    for (const at of [0, 1, 7, 300]) {
+      const counts = [0, 0, 0]
+      for (let i = 0; i < 4000; i++) {
+        random.fillWords(words, 1024)
+        tables.drawEvenly(new Uint16Array(1024), order, words, codes)
+        counts[codes[order[at]!]!]!++
+      }
+      const chi = [500, 2500, 1000].reduce(
+        (sum, expected, i) => sum + (counts[i]! - expected) ** 2 / expected,
+        0,
+      )
+      t.ok(chi < bound(2), `the row drawn as number ${at}: ${counts.join()}`)
+    }
+  },
+)
+
+t.test('RowOrders: a shuffle for each column, which tells nothing of that of another', async (t) => {
+  const random = new BlockRandom(8).begin(0)
+  const orders = new RowOrders(1024)
+  const seen = new Set<string>()
+  let agree = 0
+  for (let block = 0; block < 60; block++) {
+    orders.begin(random)
+    let before: Uint16Array | undefined
+    for (let column = 0; column < 130; column++) {
+      const count = column % 3 === 0 ? 1024 : 1 + ((block * 131 + column) % 1024)
+      const order = orders.next(count).slice()
+      if (block < 3) {
+        t.strictSame(
+          [...order].sort((a, b) => a - b),
+          [...Array(count).keys()],
+        )
+        t.notOk(seen.has(order.join()) && count > 5)
+        seen.add(order.join())
+      }
+      if (count < 1024) continue
+      // how often the same rows come at even places of two orders
+      const places = new Uint16Array(1024)
+      for (const [place, row] of order.entries()) places[row] = place
+      if (before !== undefined)
+        for (let row = 0; row < 1024; row++) if ((before[row]! ^ places[row]!) % 2 === 0) agree++
+      before = places
+    }
+  }
+  const all = 60 * 43 * 1024
+  // never at the same place, so 31 of the 63 others; what scatters a block takes away even that
+  t.ok(Math.abs(agree / all - 31 / 63) < 0.006, `${agree} of ${all}`)
 })
 
 t.test('normal: distribution function, quantile and masses agree, in the tails too', async (t) => {
@@ -224,7 +311,8 @@ t.test('growTree: leaves have rows enough, limits are kept, and what depends is 
     const words = new Uint32Array(1000)
     random.fillWords(words, 1000)
     const [table] = treeSamplers({ nodes, groups }, 1000)
-    table!.draw(codes, words, 1000)
+    const order = Uint16Array.from({ length: 1000 }, (_, i) => (i * 7) % 1000)
+    table!.draw(codes, words, order)
     const byTable = codes[4]!.slice()
     // groups that no code has make the table too large, so that the tree is walked
     const big = (node: TreeNode): TreeNode => {
@@ -246,7 +334,7 @@ t.test('growTree: leaves have rows enough, limits are kept, and what depends is 
     const [walk] = treeSamplers({ nodes: [{ column: 4, tree: wide }], groups: wideGroups }, 1000)
     t.not(walk!.constructor.name, table!.constructor.name)
     // leaves are numbered in another order there, which the words do not care about
-    walk!.draw(codes, words, 1000)
+    walk!.draw(codes, words, order)
     t.strictSame(codes[4], byTable)
   })
 })

@@ -324,25 +324,30 @@ t.test('RecordStream: waits for a slow reader', async (t) => {
 })
 
 t.test('sampleTask: makes what it is asked for, of the model that it was given', async (t) => {
-  const workerData = { data: model.toJSON(), draw: { seed: 7 }, format: undefined }
-  t.strictSame(
-    sampleTask(
-      [
-        { from: 3, to: 5 },
-        { from: 2000, to: 2001 },
-      ],
-      { workerData },
-    ),
-    [whole[3], whole[4], whole[2000]],
+  const reports: unknown[] = []
+  const context = { target: undefined, report: (made: unknown) => void reports.push(made) }
+  const spec = { data: model.toJSON(), draw: { seed: 7 }, format: undefined }
+  t.strictSame(sampleTask([{ from: 3, to: 5 }], { ...context, workerData: spec }), whole.slice(3, 5))
+  const workerData = { ...spec, format: 'ndjson' as const }
+  const range = { from: 1000, to: 1050 }
+  const expected = Buffer.from(
+    whole
+      .slice(1000, 1050)
+      .map((row) => `${JSON.stringify(row)}\n`)
+      .join(''),
   )
-  const lines = sampleTask(
-    [
-      { from: 0, to: 1 },
-      { from: 5, to: 6 },
-    ],
-    { workerData: { ...workerData, format: 'ndjson' } },
-  )
-  t.equal((lines as Buffer).toString(), `${JSON.stringify(whole[0])}\n${JSON.stringify(whole[5])}\n`)
+  t.same(sampleTask([range], { ...context, workerData }), expected)
+  // to shared memory, if it is certain to be long enough
+  for (const [length, isLent] of [
+    [100_000, true],
+    [100, false],
+  ] as const) {
+    const target = Buffer.from(new SharedArrayBuffer(length))
+    const lines = sampleTask([range], { ...context, target, workerData }) as Buffer
+    t.ok(lines.equals(expected))
+    t.equal(lines.buffer === target.buffer, isLent)
+  }
+  t.same(reports, [])
 })
 
 t.test('StreamingGenerator: fit, load, generate on, and count it all', async (t) => {
@@ -565,13 +570,35 @@ t.test('records before a block that cannot be made come out of a task of several
   }
   // as many as are there on the average, so that it is up to chance which block has too few
   const sample = model.generate(20_000, { seed: 1 })
-  const share = (0.93 * sample.filter(({ age }) => Number(age) <= 20).length) / sample.length
+  const share = (0.998 * sample.filter(({ age }) => Number(age) <= 20).length) / sample.length
   let seed = 0
   let alone = await made(seed, {})
   while (seed < 50 && (alone.code === undefined || alone.rows.length === 0)) alone = await made(++seed, {})
   t.equal(alone.code, 'ERR_MILLRACE_CONDITION_RARE')
   t.ok(alone.rows.length > 0)
   t.same(await made(seed, { pool }), alone)
+  // whole blocks, whatever a batch is
+  for (const batchSize of [2048, 4096]) t.same(await made(seed, { batchSize }), alone)
+  t.same(await made(seed, { pool, batchSize: 1000 }), alone)
+  for (const more of [{ pool }, { batchSize: 4096 }, { batchSize: 4096, includeMetadata: true }]) {
+    const stream = model.stream({
+      count: 4096,
+      seed,
+      conditions: { age: { lte: 20 } },
+      minAcceptance: share,
+      format: 'ndjson',
+      ...more,
+    })
+    let lines = ''
+    await t.rejects(
+      async () => {
+        for await (const chunk of stream) lines += String(chunk)
+      },
+      { code: 'ERR_MILLRACE_CONDITION_RARE', partial: undefined },
+    )
+    t.equal(lines.split('\n').length - 1, alone.rows.length)
+    t.equal(stream.stats().recordsOut, alone.rows.length)
+  }
 })
 
 t.test('RecordStream: a hook that throws at the end fails the stream, after all records', async (t) => {
