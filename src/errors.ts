@@ -313,6 +313,54 @@ export class HttpError extends MillraceError {
 }
 
 /**
+ * Kafka did not do what it was asked, or a record and a message could not become each other. `cause` is what the client threw.
+ *
+ * - `ERR_MILLRACE_KAFKA_CONNECT`: no broker answered in time.
+ * - `ERR_MILLRACE_KAFKA_AUTH`: the broker refuses the credentials.
+ * - `ERR_MILLRACE_KAFKA_TOPIC`: the topic does not exist.
+ * - `ERR_MILLRACE_KAFKA_RECORD`: record `index` cannot become a message; all before it have been delivered.
+ * - `ERR_MILLRACE_KAFKA_SEND`: messages from record `index` on were refused, or it is not known what became of them.
+ * - `ERR_MILLRACE_KAFKA_TIMEOUT`: nothing was acknowledged for `writeTimeout` ms, while `bufferedBytes` waited.
+ * - `ERR_MILLRACE_KAFKA_TRANSACTION`: a transaction could not be ended; nothing of it is visible, nor is its position committed.
+ * - `ERR_MILLRACE_KAFKA_MESSAGE`: the message at `topic`, `partition`, `messageOffset` cannot be decoded; all before it were read.
+ * - `ERR_MILLRACE_KAFKA_READ`: messages cannot be read any further.
+ * - `ERR_MILLRACE_KAFKA_OFFSET`: the broker no longer holds the offset that is to be read next.
+ */
+export class KafkaError extends MillraceError {
+  declare readonly topic?: string
+  declare readonly partition?: number
+  /** Offset of the message in its partition. */
+  declare readonly messageOffset?: bigint
+  /** Writing: records that the broker has acknowledged, which is all before the first one that failed. */
+  declare readonly acknowledged?: number
+  /** Writing: bytes that waited when it failed. */
+  declare readonly bufferedBytes?: number
+
+  // oxlint-disable-next-line no-useless-constructor -- it says which facts there are
+  constructor(code: string, message: string, facts: KafkaFacts = {}) {
+    super(code, message, facts)
+  }
+}
+
+/** The facts that a {@link KafkaError} can carry. */
+export interface KafkaFacts extends ErrorFacts {
+  readonly topic?: string
+  readonly partition?: number
+  readonly messageOffset?: bigint
+  readonly acknowledged?: number
+  readonly bufferedBytes?: number
+}
+
+/**
+ * Bytes and records could not become each other, or the schema between them is missing.
+ *
+ * - `ERR_MILLRACE_SCHEMA_REGISTRY`: the registry refused, or did not answer; `actual` is its status.
+ * - `ERR_MILLRACE_SCHEMA`: the schema is none, or does not have what is asked of it.
+ * - `ERR_MILLRACE_SCHEMA_FRAME`: the bytes do not start as the wire format does.
+ */
+export class SchemaError extends MillraceError {}
+
+/**
  * A WebSocket, or a message on it, is not what it should be.
  *
  * - `ERR_MILLRACE_WEBSOCKET_REQUEST`: a client asks for something that is not served; it is told, and stays connected.

@@ -85,7 +85,7 @@ async function encode(file: string | undefined, options: EncodeOptions): Promise
   if (options.workers === 0) throw new UsageError('-j: expected at least 1')
   const workers = fitThreadPool(options.workers)
   const stage = new StreamingEncoder({ ...encoderOptions(options), workers })
-  const input = await Input.open(file, stage)
+  const input = await Input.open(file, { blocks: stage })
   const output = await Output.open(options.output)
   const status = await run({ input: storedBytes(input), stage, output }, options)
   if (status === 0 && options.gzi !== undefined) await writeFile(options.gzi, stage.gziIndex())

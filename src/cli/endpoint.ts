@@ -5,29 +5,43 @@ import type { Readable, Writable } from 'node:stream'
 import { finished } from 'node:stream/promises'
 import { isatty } from 'node:tty'
 import type { RangeSource } from '../codec/index.ts'
+import { reportDurable } from '../flow/index.ts'
 import type { ChunkAllocator } from '../framing/chunk-allocator.ts'
 import { ChunkedReader } from '../framing/chunked-reader.ts'
+import type { KafkaSource } from '../kafka/index.ts'
 import { decompress } from './decompress.ts'
 import { UsageError } from './exit-codes.ts'
 import { FdSink } from './fd-sink.ts'
+import {
+  type TopicInputHints,
+  type TopicOutputHints,
+  isTopic,
+  openTopicSink,
+  openTopicSource,
+} from './topic.ts'
 
-/** A stage that lends the memory of its blocks. */
-type BlockMemory = ChunkAllocator & { readonly blockSize: number }
+export interface InputHints extends TopicInputHints {
+  /** A stage that lends the memory of its blocks: a file is read into it. */
+  readonly blocks?: ChunkAllocator & { readonly blockSize: number }
+}
 
 /** A FILE that is read: its bytes, decompressed where needed, and how far it is. */
 export class Input {
   readonly #stream: Readable
   readonly #size: () => number | undefined
+  /** The group by which a topic is read. */
+  readonly group: string | undefined
   #bytesRead = 0
   #stopped = false
 
-  private constructor(stream: Readable, size: () => number | undefined) {
+  private constructor(stream: Readable, size: () => number | undefined, group?: string) {
     this.#stream = stream
     this.#size = size
+    this.group = group
   }
 
-  /** Opens FILE or s3://bucket/key; `-` and none are stdin. A file is read into the memory of a stage that lends it. */
-  static async open(file: string | undefined, blocks?: BlockMemory): Promise<Input> {
+  /** Opens FILE, s3://bucket/key or kafka://host/topic; `-` and none are stdin. */
+  static async open(file: string | undefined, hints: InputHints = {}): Promise<Input> {
     if (file === undefined || file === '-') {
       const info = fstatSync(0)
       if (!info.isFile()) return new Input(new ChunkedReader(0), () => undefined)
@@ -40,8 +54,13 @@ export class Input {
       const source = new ObjectSource(file)
       return new Input(source, () => source.size)
     }
+    if (isTopic(file)) {
+      const { source, group } = await openTopicSource(file, hints)
+      return new Input(source, () => undefined, group)
+    }
     const info = await stat(file)
     if (info.isDirectory()) throw new UsageError(`${file} is a directory`)
+    const { blocks } = hints
     const reader = blocks ? { chunkSize: blocks.blockSize, into: blocks } : {}
     return new Input(new ChunkedReader(file, reader), () => (info.isFile() ? info.size : undefined))
   }
@@ -56,9 +75,18 @@ export class Input {
     return this.#bytesRead
   }
 
-  /** The content, decompressed if it is compressed. Ends early, without an error, after {@link stop}. */
+  /** Whether the content is batches of records, not bytes. */
+  get isRecords(): boolean {
+    return this.#stream.readableObjectMode
+  }
+
+  /**
+   * The content, decompressed if it is compressed; batches of records where it {@link isRecords}. Ends early, without an error, after
+   * {@link stop}.
+   */
   content(): AsyncIterable<Buffer> {
-    return decompress(this.#count(this.#stream as AsyncIterable<Buffer>))
+    const chunks = this.#count(this.#stream as AsyncIterable<Buffer>)
+    return this.isRecords ? chunks : decompress(chunks)
   }
 
   /** The bytes as they are stored. Ends like {@link content}. */
@@ -75,14 +103,25 @@ export class Input {
   /** Ends the input here; what has been read goes on. */
   stop(): void {
     this.#stopped = true
-    this.#stream.destroy()
+    // a topic is read by a member of a group, which is to stay until what it has read is done with
+    if (this.isRecords) (this.#stream as KafkaSource).stop()
+    else this.#stream.destroy()
+  }
+
+  /** Lets go of it. Called once the output is finished. */
+  async close(): Promise<void> {
+    const stream = this.#stream
+    const closed = new Promise((resolve) => stream.once('close', resolve))
+    stream.destroy()
+    if (this.isRecords && !stream.closed) await closed
   }
 
   async *#count(chunks: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
     try {
       for await (const chunk of chunks) {
-        this.#bytesRead += chunk.byteLength
+        if (!this.isRecords) this.#bytesRead += chunk.byteLength
         yield chunk
+        if (this.isRecords) this.#bytesRead = (this.#stream as KafkaSource).stats().bytesIn
       }
     } catch (error) {
       if (!this.#stopped) throw error
@@ -111,20 +150,21 @@ export function checkTerminal(output: string | undefined, force: boolean | undef
     throw new UsageError('stdout is a terminal: use -o FILE, a pipe, or --force')
 }
 
-export interface OutputHints {
+export interface OutputHints extends TopicOutputHints {
   /** Bytes that will be written, if that is known: from them follows the part size of an S3 object. */
   readonly size?: number
 }
 
 /**
- * Where results go: stdout, FILE by way of `FILE.partial`, which becomes FILE when all went well, or an object on S3, which
- * comes into being when all went well.
+ * Where results go: stdout, FILE by way of `FILE.partial`, which becomes FILE when all went well, an object on S3, which
+ * comes into being when all went well, or a topic.
  */
 export class Output {
   readonly stream: Writable
   readonly #file: string | undefined
   readonly #partial: string | undefined
   readonly #allOrNothing: boolean
+  #last: Buffer | undefined
 
   private constructor(stream: Writable, file?: string, partial?: string, allOrNothing = false) {
     this.stream = stream
@@ -139,6 +179,7 @@ export class Output {
       const { ObjectWriter } = await loadS3()
       return new Output(new ObjectWriter(file, hints), undefined, undefined, true)
     }
+    if (isTopic(file)) return new Output(await openTopicSink(file, hints))
     const existing = await stat(file).catch(() => undefined)
     if (existing?.isDirectory()) throw new UsageError(`-o ${file} is a directory`)
     // a device or FIFO cannot be replaced by renaming; it is written to
@@ -170,9 +211,28 @@ export class Output {
     await finished(stream)
   }
 
+  /** Whether it takes batches of records, not bytes. */
+  get isRecords(): boolean {
+    return this.stream.writableObjectMode
+  }
+
+  /** Writes a chunk. Its source hears when it is durable: a sink of a topic tells that by itself, and FILE or an object is only when it is whole. */
+  write(chunk: Buffer, free?: () => void): boolean {
+    const isKept = this.isRecords || this.#allOrNothing || this.#partial !== undefined
+    if (isKept) {
+      this.#last = chunk
+      return this.stream.write(chunk, free)
+    }
+    return this.stream.write(chunk, (error) => {
+      if (error === null || error === undefined) reportDurable(chunk)
+      free?.()
+    })
+  }
+
   /** Puts FILE in its place. Called once all is written and nothing failed. */
   async commit(): Promise<void> {
     if (this.#partial !== undefined) await rename(this.#partial, this.#file as string)
+    if (!this.isRecords && this.#last !== undefined) reportDurable(this.#last)
   }
 
   /** Where an unfinished output was left, if there is such a place. */

@@ -11,7 +11,7 @@ export class UsageError extends MillraceError {
 }
 
 const corruptCodes =
-  /^(ERR_MILLRACE_(JSON_|FRAME_|VERIFY_|CODEC_|TABLE_|MODEL_FORMAT)|Z_DATA_ERROR|Z_BUF_ERROR|ERR_ZSTD_|ZSTD_error_)/
+  /^(ERR_MILLRACE_(JSON_|FRAME_|VERIFY_|CODEC_|TABLE_|MODEL_FORMAT|KAFKA_MESSAGE)|Z_DATA_ERROR|Z_BUF_ERROR|ERR_ZSTD_|ZSTD_error_)/
 /** Faults of what the user's function returned or of a stream's options, not of the bytes that came in. */
 const notCorrupt = new Set([
   'ERR_MILLRACE_JSON_VALUE',

@@ -19,6 +19,7 @@ const VERBS: Record<string, () => Promise<(program: Command, exit: (status: numb
   fit: async () => (await import('./fit.ts')).addFit,
   sample: async () => (await import('./sample.ts')).addSample,
   report: async () => (await import('./report.ts')).addReport,
+  serve: async () => (await import('./serve.ts')).addServe,
   store: async () => (await import('./store.ts')).addStore,
 }
 

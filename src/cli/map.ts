@@ -21,6 +21,8 @@ interface MapOptions extends CommonOptions {
   readonly onError: 'fail' | 'skip' | 'report'
   readonly workers?: number
   readonly output?: string
+  readonly from?: string
+  readonly to?: string
 }
 
 const EXAMPLES = `
@@ -29,7 +31,11 @@ FN gets (record, { index }). undefined drops the record, a generator function yi
 Examples:
   millrace map 'r => ({ title: r.Title, year: r["Release Date"] })' movies.json > out.ndjson
   zcat big.ndjson.gz | millrace map --where 'r => r.level === "error"' 'r => r.msg' | head
+  millrace map 'r => ({ ...r, seen: true })' --from 'kafka://localhost:9092/clicks?group=seen' --to kafka://localhost:9092/seen
   millrace map --module ./enrich.js --in ndjson --out json -o out.json in.json --stats=json
+
+A topic as input takes part in a group: run it twice, and the two share the partitions. From a topic to a topic each message counts exactly
+once. Parameters of the input: group, from (earliest, latest or a date), until=end; of the output: key, compression, transaction (an id, or none).
 
 Input compressed with gzip (or zstd, with Node 22.15 or later) is recognised.`
 
@@ -41,7 +47,12 @@ export function addMap(program: Command, exit: (status: number) => void): void {
     .command('map')
     .description('Apply a JavaScript function to every record of JSON or NDJSON, on all cores.')
     .argument('[FN]', "JavaScript function of a record, such as 'r => r.name' (left out with --module)")
-    .argument('[FILE]', 'input file or s3://bucket/key; - or none is stdin')
+    .argument('[FILE]', 'input file, s3://bucket/key or kafka://host/topic; - or none is stdin')
+    .option('--from <FILE>', 'the same as FILE: kafka://host:9092/topic?group=G reads as a member of a group')
+    .option(
+      '--to <FILE>',
+      'the same as --output: kafka://host:9092/topic?key=COLUMN makes a message of each record',
+    )
     .option('--where <FN>', 'keep only records for which FN is true')
     .option('--module <FILE>', 'take the default export of FILE in place of FN')
     .addOption(choice('--in <FORMAT>', 'input format', ['auto', 'json', 'ndjson', 'concat', 'seq'], 'auto'))
@@ -74,13 +85,35 @@ async function map(
   if (options.module !== undefined && second !== undefined) {
     throw new UsageError(`FN and --module together: give one of them (FN is ${first})`)
   }
+  if (options.from !== undefined && file !== undefined)
+    throw new UsageError(`FILE and --from together: give one of them (FILE is ${file})`)
+  if (options.to !== undefined && options.output !== undefined)
+    throw new UsageError('--to and -o together: give one of them')
   const plan = checked(fn, options)
-  const input = await Input.open(file)
-  const output = await Output.open(options.output)
   let failedItems = 0
+  const report = (item: unknown) => {
+    failedItems++
+    if (options.onError === 'report') warn(`${JSON.stringify(item)}\n`)
+  }
+  const isTolerant = options.onError !== 'fail'
+  const input = await Input.open(options.from ?? file, {
+    records: true,
+    ...(isTolerant && {
+      onInvalid: ({ message, partition, messageOffset }) =>
+        report({ partition, offset: Number(messageOffset), error: message }),
+    }),
+  })
+  const output = await Output.open(options.to ?? options.output, {
+    records: true,
+    group: input.group,
+    ...(isTolerant && { onRecordError: ({ index, error }) => report({ index, error: error.message }) }),
+  })
+  if (input.isRecords && options.unordered === true)
+    throw new UsageError('--unordered: what is read from a topic is committed in its order')
   const stage = offload(workerFile, {
-    in: options.in,
-    out: options.out,
+    in: input.isRecords ? 'records' : options.in,
+    out: output.isRecords ? 'records' : options.out,
+    batches: true,
     ...(options.workers !== undefined && { workers: options.workers }),
     ...(options.path !== undefined && { path: options.path.split('.') }),
     ...(options.blockSize !== undefined && { blockSize: options.blockSize }),

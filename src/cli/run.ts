@@ -17,7 +17,7 @@ export interface CommonOptions {
 }
 
 /** Where the bytes of a job are from. */
-export type JobInput = Pick<Input, 'content' | 'stop' | 'size' | 'bytesRead'>
+export type JobInput = Pick<Input, 'content' | 'stop' | 'size' | 'bytesRead'> & Partial<Pick<Input, 'close'>>
 
 /** One verb's work: bytes from `input` through `stage` to `output`; or from a `stage` that has them by itself, until it is stopped. */
 export interface Job {
@@ -76,7 +76,8 @@ export async function run(job: Job, options: CommonOptions): Promise<number> {
   const error = outputClosed ? undefined : (sinkError ?? fault)
   const failedItems = job.failedItems?.() ?? 0
   if (error === undefined && signals.status === undefined) await output.commit()
-  else if (error !== undefined) {
+  if ('close' in input) await input.close?.()
+  if (error !== undefined) {
     tell(error)
     if (output.leftover !== undefined) warn(`millrace: what was written before is in ${output.leftover}\n`)
   }
@@ -104,7 +105,7 @@ export function isClosedOutput(error: unknown): boolean {
 function forward(stage: Job['stage'], output: Output): Promise<void> {
   const free = output.keepsChunks ? undefined : stage.free?.bind(stage)
   stage.on('data', (chunk: Buffer) => {
-    if (output.stream.write(chunk, free && (() => free(chunk)))) return
+    if (output.write(chunk, free && (() => free(chunk)))) return
     stage.pause()
     void writable(output).then(() => stage.resume())
   })

@@ -1,15 +1,15 @@
 import { availableParallelism } from 'node:os'
-import { buffer } from 'node:stream/consumers'
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { ModelError } from '../errors.ts'
 import { freshSeed } from '../bytes/object-format.ts'
-import { Model } from '../records/model.ts'
 import type { RecordFormat } from '../records/record-writer.ts'
 import { addCommonOptions, addWorkOptions } from './common-options.ts'
-import { Input, Output } from './endpoint.ts'
+import { Output } from './endpoint.ts'
+import { UsageError } from './exit-codes.ts'
 import { parseSeed, printableSeed } from './object-options.ts'
+import { readModel } from './read-model.ts'
 import { type CommonOptions, run } from './run.ts'
 import { collect } from './table-input.ts'
+import { isTopic } from './topic.ts'
 import { parseCount } from './units.ts'
 
 /** Records from which on threads pay. */
@@ -28,6 +28,7 @@ interface SampleFlags extends CommonOptions {
   readonly metadata?: boolean
   readonly workers?: number
   readonly output?: string
+  readonly to?: string
 }
 
 const EXAMPLES = `
@@ -39,7 +40,8 @@ Operators: = != > >= < <= eq ne gt gte lt lte in notIn between like isNull notNu
 Examples:
   millrace sample adult.model.json --count 1M --seed 7 --where 'age>=21' --where 'sex=Female' > synthetic.ndjson
   millrace sample adult.model.json --count 10k --format csv -o synthetic.csv
-  millrace sample adult.model.json --rate 1000 --max 1M | millrace map 'r => ({ ...r, at: Date.now() })'`
+  millrace sample adult.model.json --rate 1000 --max 1M | millrace map 'r => ({ ...r, at: Date.now() })'
+  millrace sample adult.model.json --rate 1000 --metadata --to 'kafka://localhost:9092/people?key=occupation'`
 
 /** Adds `millrace sample`: a model in, records out. */
 export function addSample(program: Command, exit: (status: number) => void): void {
@@ -75,6 +77,10 @@ export function addSample(program: Command, exit: (status: number) => void): voi
       new Option('--batch-size <N>', 'records that are made at once (default: 1024)').argParser(parseCount),
     )
     .option('--metadata', 'add _generated_at and _batch_id to each record')
+    .option(
+      '--to <FILE>',
+      'the same as --output: kafka://host:9092/topic?key=COLUMN makes a message of each record',
+    )
   addWorkOptions(
     command,
     'worker threads that make records; 0 works in the main thread (default: all cores from --count 2M on without --rate and --metadata, else 0)',
@@ -85,16 +91,23 @@ export function addSample(program: Command, exit: (status: number) => void): voi
 }
 
 async function sample(file: string | undefined, flags: SampleFlags): Promise<number> {
-  const { skip, where, minAcceptance, format, rate, batchSize, metadata = false, output } = flags
+  const { skip, where, minAcceptance, format, rate, batchSize, metadata = false } = flags
   const count = Math.min(flags.count ?? Infinity, flags.max ?? Infinity)
   const seed = flags.seed ?? freshSeed()
   const model = await readModel(file)
-  const isPlain = rate === undefined && !metadata
+  if (flags.to !== undefined && flags.output !== undefined)
+    throw new UsageError('--to and -o together: give one of them')
+  const target = flags.to ?? flags.output
+  const isRecords = isTopic(target ?? '')
+  if (isRecords && format !== 'ndjson')
+    throw new UsageError(`--format ${format}: a message of a topic is one record, as JSON`)
+  // objects cost more to hand over than to make
+  const isPlain = rate === undefined && !metadata && !isRecords
   const { workers = isPlain && paysInThreads(count) ? availableParallelism() : 0 } = flags
   const stage = model.stream({
     count,
     seed,
-    format,
+    ...(isRecords ? { batches: true } : { format }),
     workers,
     includeMetadata: metadata,
     ...(skip !== undefined && { skip }),
@@ -110,25 +123,15 @@ async function sample(file: string | undefined, flags: SampleFlags): Promise<num
     },
     stop: () => stage.stop(),
   }
-  return run({ input, stage, output: await Output.open(output), seed: printableSeed(seed) }, flags)
+  return run(
+    { input, stage, output: await Output.open(target, { records: true }), seed: printableSeed(seed) },
+    flags,
+  )
 }
 
 /** Threads start in some 0.2 s, and a record that is asked for is there sooner without them. */
 function paysInThreads(count: number): boolean {
   return count >= THREADS_FROM && count < Infinity && availableParallelism() > 1
-}
-
-async function readModel(file: string | undefined): Promise<Model> {
-  const input = await Input.open(file)
-  const text = (await buffer(input.content())).toString()
-  let data: unknown
-  try {
-    data = JSON.parse(text)
-  } catch (cause) {
-    const message = `model: ${file ?? 'stdin'} is not JSON: ${(cause as Error).message}`
-    throw new ModelError('ERR_MILLRACE_MODEL_FORMAT', message, { cause })
-  }
-  return Model.fromJSON(data)
 }
 
 function parsePositive(text: string): number {

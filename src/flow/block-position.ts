@@ -53,3 +53,31 @@ export function withPosition<T extends object>(block: T, at: BlockPosition): T {
 export function positionOf(block: object): BlockPosition | undefined {
   return (block as { [position]?: BlockPosition })[position]
 }
+
+/** What a source can put into {@link BlockPosition.source}, so that sinks can tell it how far they are. */
+export interface DurablePosition {
+  /** All blocks up to this one are where they should be, for good. */
+  durable(): void
+}
+
+/**
+ * Tells the source of a block that the block, and all before it, is durable: written, acknowledged, not to be read again.
+ * Sinks call it in the order of the blocks; so does a loop that is itself the end of a stream. Without a source that wants to
+ * know, it does nothing.
+ *
+ * @example
+ * ```ts
+ * import assert from 'node:assert/strict'
+ * import { reportDurable, withPosition } from 'millrace'
+ *
+ * let committed = 0
+ * const source = { durable: () => (committed = 8) }
+ * const block = withPosition(Buffer.from('8 bytes.'), { index: 0, offset: 0, line: 1, column: 1, source })
+ * reportDurable(block)
+ * assert.equal(committed, 8)
+ * ```
+ */
+export function reportDurable(block: object): void {
+  const source = positionOf(block)?.source as Partial<DurablePosition> | null | undefined
+  if (typeof source?.durable === 'function') source.durable()
+}

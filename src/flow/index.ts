@@ -1,4 +1,10 @@
-export { positionOf, withPosition, type BlockPosition } from './block-position.ts'
+export {
+  positionOf,
+  reportDurable,
+  withPosition,
+  type BlockPosition,
+  type DurablePosition,
+} from './block-position.ts'
 export { RecordBatch } from './record-batch.ts'
 export {
   StatsCounter,

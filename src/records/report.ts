@@ -81,7 +81,8 @@ ${worst(scores)}
 `
 }
 
-function plotFile(name: string): Promise<string> {
+/** A file of uPlot, which draws distributions. */
+export function plotFile(name: string): Promise<string> {
   return readFile(createRequire(import.meta.url).resolve(`uplot/dist/${name}`), 'utf8')
 }
 

@@ -23,8 +23,8 @@ export type BatchMaker = (count: number) => Lines | undefined | Promise<Lines | 
 const KEPT_RENDERERS = 4
 
 /**
- * Records of a model. A request with a seed gets the records of that seed from the first one on; the others go on where the last
- * one ended, so that no two clients are given the same.
+ * Records of a model. A request with a seed gets the records of that seed, from the first one on or after `skip` of them; one with neither
+ * goes on where the last one ended, so that no two clients are given the same.
  */
 export class ModelSource implements BatchSource {
   readonly #data: ModelData
@@ -39,11 +39,12 @@ export class ModelSource implements BatchSource {
   }
 
   /** @throws {@link OptionError} and {@link ConditionError} for conditions that make no sense. */
-  open({ count, conditions, seed }: GenerateRequest): BatchMaker {
+  open({ count, conditions, seed, skip }: GenerateRequest): BatchMaker {
     const renderer = this.#renderer(seed ?? this.#seed, conditions)
-    let next = seed === undefined ? this.#position : 0
+    const goesOn = seed === undefined && skip === undefined
+    let next = goesOn ? this.#position : (skip ?? 0)
     const end = next + count
-    if (seed === undefined) this.#position = end
+    if (goesOn) this.#position = end
     // A block at a time, however small the batches are: the model draws blocks. Between two calls the renderer is free for others.
     const held = new HeldLines()
     return (wanted) => {
@@ -104,7 +105,7 @@ export class GeneratorSource implements BatchSource {
 
   /** @throws {@link OptionError} for conditions and seeds: only a model knows them. */
   open(request: GenerateRequest): BatchMaker {
-    for (const name of ['conditions', 'seed'] as const) {
+    for (const name of ['conditions', 'seed', 'skip'] as const) {
       if (request[name] !== undefined) {
         throw new OptionError(
           name,

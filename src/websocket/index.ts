@@ -6,6 +6,7 @@ export {
   DEFAULT_MAX_PAYLOAD,
   DEFAULT_WEBSOCKET_PORT,
   WebSocketStreamingGenerator,
+  type UpgradeSource,
   type WebSocketAddress,
   type WebSocketServerStats,
   type WebSocketStreamingGeneratorOptions,

@@ -12,7 +12,7 @@ export interface RequestLimits {
 /** Repeated in every answer to the request that carried it. */
 export type RequestId = string | number
 
-/** `{ action: 'generate', count, batch_size, conditions, seed, id }`: all but the action may be left out. */
+/** `{ action: 'generate', count, batch_size, conditions, seed, skip, id }`: all but the action may be left out. */
 export interface GenerateRequest {
   readonly action: 'generate'
   readonly id: RequestId | undefined
@@ -20,6 +20,8 @@ export interface GenerateRequest {
   readonly batchSize: number
   readonly conditions: Conditions | undefined
   readonly seed: number | string | undefined
+  /** Number of the first record of that seed. */
+  readonly skip: number | undefined
 }
 
 /** `{ action: 'stats' | 'cancel', id }`. */
@@ -31,7 +33,7 @@ interface PlainRequest {
 type ClientRequest = GenerateRequest | PlainRequest
 
 const ACTIONS = ['generate', 'stats', 'cancel'] as const
-const FIELDS = new Set(['action', 'id', 'count', 'batch_size', 'conditions', 'seed'])
+const FIELDS = new Set(['action', 'id', 'count', 'batch_size', 'conditions', 'seed', 'skip'])
 
 /**
  * A message of a client in, what it asks for out.
@@ -43,7 +45,7 @@ export function parseRequest(
   { batchSize, maxCount, maxBatchSize }: RequestLimits,
 ): ClientRequest {
   const message = parseObject(text)
-  const { action, id, count = batchSize, batch_size = batchSize, conditions, seed } = message
+  const { action, id, count = batchSize, batch_size = batchSize, conditions, seed, skip } = message
   if (id !== undefined && typeof id !== 'number' && typeof id !== 'string') {
     throw refuse('id', id, 'a number or a text', undefined)
   }
@@ -66,6 +68,8 @@ export function parseRequest(
   check('conditions', conditions, 'an object, or an array of texts', isConditions)
   const isSeed = seed === undefined || typeof seed === 'string' || isInteger(seed, 0, Number.MAX_SAFE_INTEGER)
   check('seed', seed, 'a whole number or a text', isSeed)
+  const isSkip = skip === undefined || isInteger(skip, 0, Number.MAX_SAFE_INTEGER - maxCount)
+  check('skip', skip, 'a whole number', isSkip)
   return {
     action,
     id,
@@ -73,6 +77,7 @@ export function parseRequest(
     batchSize: batch_size as number,
     conditions: conditions as Conditions | undefined,
     seed: seed as number | string | undefined,
+    skip: skip as number | undefined,
   }
 }
 

@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -114,6 +115,9 @@ export interface WebSocketServerStats extends StreamStats {
   readonly refused: number
 }
 
+/** What tells of handshakes: a server of Node. */
+export type UpgradeSource = Pick<EventEmitter, 'on' | 'off'>
+
 /** Where a server listens. */
 export interface WebSocketAddress {
   readonly host: string
@@ -125,7 +129,7 @@ export interface WebSocketAddress {
 /**
  * A WebSocket server that makes records for whoever asks. Learns a table or loads a model, like `StreamingGenerator`.
  *
- * A client sends `{ action: 'generate', count, batch_size, conditions, seed, id }` and gets `{ records, batch, id }` for each batch, then
+ * A client sends `{ action: 'generate', count, batch_size, conditions, seed, skip, id }` and gets `{ records, batch, id }` for each batch, then
  * `{ status: 'complete', records: [] }`. `stats` and `cancel` are the other actions. What a request does wrong is answered with
  * `{ status: 'error', code, message, records: [] }`, and the connection stays open.
  *
@@ -169,7 +173,10 @@ export class WebSocketStreamingGenerator {
   readonly #plan: Omit<SessionPlan, 'source' | 'stats'>
   readonly #counter: StatsCounter
   readonly #sessions = new Set<ClientSession>()
-  readonly #attached = new Map<Server, (request: IncomingMessage, socket: Duplex, head: Buffer) => void>()
+  readonly #attached = new Map<
+    UpgradeSource,
+    (request: IncomingMessage, socket: Duplex, head: Buffer) => void
+  >()
   #source: BatchSource | undefined
   #server: Server | undefined
   #sockets: WebSocketServer | undefined
@@ -262,7 +269,7 @@ export class WebSocketStreamingGenerator {
   }
 
   /** Serves the clients of a server of your own that ask for `path`, and leaves its other upgrades alone. */
-  async attach(server: Server, path?: string): Promise<void> {
+  async attach(server: UpgradeSource, path?: string): Promise<void> {
     if (this.#source === undefined) {
       throw new StateError(
         'ERR_MILLRACE_NOT_FITTED',

@@ -254,7 +254,8 @@ export function streamOptions({ in: input, out, signal, highWaterMark }: Offload
   if (highWaterMark !== undefined) checkInteger('highWaterMark', highWaterMark)
   return {
     writableObjectMode: input === 'records' || input === 'ranges',
-    readableObjectMode: (out ?? outFor(input ?? 'bytes')) === 'records',
+    // text made of records stays in its blocks too: a byte stream joins chunks, and loses their positions
+    readableObjectMode: input === 'records' || (out ?? outFor(input ?? 'bytes')) === 'records',
     ...(highWaterMark !== undefined && {
       readableHighWaterMark: highWaterMark,
       writableHighWaterMark: highWaterMark,

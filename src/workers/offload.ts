@@ -205,6 +205,9 @@ export class Offload extends Duplex implements ChunkAllocator {
     if (this.#plan.in !== 'records') this.#stats.recordsIn += outcome.recordsIn
     for (const data of reports) this.#plan.onReport?.(data, { index, position: at })
     if (bytes) this.#emitBytes(bytes, outcome)
+    // of a block that gives nothing, its source still wants to hear
+    else if (!records && this.readableObjectMode && at.source !== undefined)
+      this.#push(withPosition(Buffer.alloc(0), at))
     outcome.release()
     if (records && this.#plan.batches) this.#emitBatch(records, at)
     else if (records) return this.#emitRest((this.#rest = { records, next: 0, error }))
@@ -231,7 +234,8 @@ export class Offload extends Duplex implements ChunkAllocator {
   }
 
   #emitBatch(records: readonly unknown[], at: BlockPosition): void {
-    if (records.length === 0) return
+    // an empty batch still says how far its source has been worked through
+    if (records.length === 0 && at.source === undefined) return
     this.#stats.sent(0, records.length)
     const batch = new RecordBatch(this.#recordsOut, records)
     this.#recordsOut += records.length

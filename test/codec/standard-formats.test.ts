@@ -9,6 +9,7 @@ import t from 'tap'
 import { detectFormat, formatOfName } from '../../src/codec/detect-format.ts'
 import { StreamingDecoder } from '../../src/codec/streaming-decoder.ts'
 import { StreamingEncoder, type PackFormat } from '../../src/codec/streaming-encoder.ts'
+import { unpackFrame } from '../../src/codec/zstd-reader.ts'
 import { anyCut, laws } from '../../src/testing/index.ts'
 import { anyRaw, decodeAll, hasZstd, lines, noise, pack, through, unpack } from './helpers/through.ts'
 
@@ -250,6 +251,21 @@ t.test('BGZF: extra fields beside its own are passed over', async (t) => {
     'some text',
   )
 })
+
+t.test(
+  'a zstd frame that gives less than its seek table says',
+  { skip: !hasZstd && 'no zstd in this Node' },
+  async (t) => {
+    const frame = zlib.zstdCompressSync(Buffer.from('ten bytes.'))
+    t.equal(String(await unpackFrame(frame, 10, 0)), 'ten bytes.')
+    await t.rejects(unpackFrame(frame, 11, 64), {
+      code: 'ERR_MILLRACE_CODEC_CHECKSUM',
+      offset: 64,
+      expected: 11,
+      actual: 10,
+    })
+  },
+)
 
 t.test('zstd', { skip: !hasZstd && 'no zstd in this Node' }, async (t) => {
   const skippable = Buffer.from('502a4d1803000000616263', 'hex')

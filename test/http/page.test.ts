@@ -1,14 +1,11 @@
 // The page of examples/http-api.js in a real browser.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { chromium, type Page } from 'playwright-core'
+import type { Page } from 'playwright-core'
 import t from 'tap'
+import { noBrowser, openBrowser } from '../helpers/browser.ts'
 
-const browserPath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(
-  (path) => existsSync(path),
-)
 const { NODE_OPTIONS: _, ...env } = process.env
 const example = fileURLToPath(new URL('../../examples/http-api.js', import.meta.url))
 
@@ -22,9 +19,7 @@ t.test(
   'the page of the example shows records while they arrive, and tells a part from the whole',
   {
     timeout: 60_000,
-    ...(browserPath === undefined && {
-      skip: 'no Chromium: scripts/services.sh installs it, on Debian as root',
-    }),
+    skip: noBrowser,
   },
   async (t) => {
     const server = spawn(process.execPath, [example, '--serve'], {
@@ -34,7 +29,7 @@ t.test(
     t.teardown(() => server.kill('SIGINT'))
     const [line] = (await once(server.stdout.setEncoding('utf8'), 'data')) as [string]
     const url = /http:\/\/\S+/.exec(line)?.[0] as string
-    const browser = await chromium.launch({ executablePath: browserPath as string, args: ['--no-sandbox'] })
+    const browser = await openBrowser()
     t.teardown(async () => browser.close())
     const page = await browser.newPage({ viewport: { width: 1000, height: 820 } })
     const errors: unknown[] = []

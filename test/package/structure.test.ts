@@ -24,6 +24,7 @@ const ROOMS = [
   'codec',
   'records',
   'http',
+  'kafka',
   'websocket',
   's3',
   'store',
@@ -37,7 +38,7 @@ const files = readdirSync(src, { recursive: true, withFileTypes: true })
 
 function importsOf(file: string): string[] {
   const code = readFileSync(file, 'utf8').replace(/\/\*[^]*?\*\//g, '')
-  return [...code.matchAll(/(?:from|import\()\s*'([^']+)'/g)].map((match) => match[1] as string)
+  return [...code.matchAll(/(?:(?<![\w'-])from\s+|import\(\s*)'([^']+)'/g)].map((match) => match[1] as string)
 }
 
 t.test('every room is known', async (t) => {
@@ -66,6 +67,9 @@ t.test('packages are imported only where their room owns them', async (t) => {
     cockatiel: ['flow'],
     '@aws-sdk/client-s3': ['s3'],
     '@aws-sdk/lib-storage': ['s3'],
+    '@platformatic/kafka': ['kafka'],
+    avsc: ['kafka'],
+    protobufjs: ['kafka'],
     '@msgpack/msgpack': ['http'],
     'csv-parse': ['records', 'http'],
     uplot: ['records'],
