@@ -51,9 +51,16 @@ export async function download() {
   mkdirSync(folder, { recursive: true })
   writeFileSync(join(folder, 'pom.xml'), pom)
   rmSync(partial, { recursive: true, force: true })
-  await exec('mvn', ['-q', '-B', 'dependency:copy-dependencies', `-DoutputDirectory=${partial}`], {
-    cwd: folder,
-  })
+  const args = ['-q', '-B', 'dependency:copy-dependencies', `-DoutputDirectory=${partial}`]
+  // some fifty files from afar: what has come stays in Maven's own folder, so a second attempt goes on
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await exec('mvn', args, { cwd: folder })
+      break
+    } catch (error) {
+      if (attempt === 3) throw error
+    }
+  }
   renameSync(partial, libFolder)
 }
 

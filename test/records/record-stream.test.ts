@@ -359,6 +359,13 @@ t.test('sampleTask: makes what it is asked for, of the model that it was given',
     t.equal(lines.buffer === target.buffer, isLent)
   }
   t.same(reports, [])
+  // where it fails, how far it got is told: all of the first blocks, since a condition is judged a block at a time
+  const draw = { seed: 7, conditions: { age: 18, children: { isNull: true as const } }, minAcceptance: 0.9 }
+  t.throws(() => sampleTask([{ from: 0, to: 3000 }], { ...context, workerData: { ...workerData, draw } }), {
+    name: 'ConditionError',
+  })
+  t.equal(reports.length, 1)
+  t.ok((reports[0] as number) < 3000, 'not to its end')
 })
 
 t.test('StreamingGenerator: fit, load, generate on, and count it all', async (t) => {
