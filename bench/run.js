@@ -12,6 +12,7 @@ const notBenches = new Set([
   'run.js',
   'data.js',
   'http-server.js',
+  'websocket-clients.js',
   'records-fidelity.js',
 ])
 const { values, positionals } = parseArgs({

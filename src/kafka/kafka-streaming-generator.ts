@@ -1,6 +1,7 @@
 import { OptionError, StateError } from '../errors.ts'
 import { RecordBatch, systemClock, type Clock } from '../flow/index.ts'
 import { checkBoolean, checkInteger, checkLimit, checkMethods, checkString } from '../options.ts'
+import { inOrder } from '../records/in-order.ts'
 import { avroCodec } from './avro-codec.ts'
 import { inferAvroSchema, inferProtobufSchema } from './infer-schema.ts'
 import type { KafkaConnectionOptions } from './kafka-client.ts'
@@ -89,6 +90,7 @@ export interface StartStreamingOptions {
 export class KafkaStreamingGenerator {
   readonly #options: KafkaStreamingGeneratorOptions
   readonly #batchSize: number
+  readonly #generator: KafkaRecordGenerator
   readonly #clock: Clock
   #stopping: AbortController | undefined
   #sink: KafkaSink | undefined
@@ -106,6 +108,7 @@ export class KafkaStreamingGenerator {
     else if (!['json', 'avro', 'protobuf'].includes(valueSerializer))
       throw new OptionError('valueSerializer', valueSerializer, "'json', 'avro', 'protobuf' or a codec")
     this.#options = options
+    this.#generator = inOrder(generator)
     this.#clock = clock ?? systemClock
     // what is wrong with the rest is told now
     planSink(this.#sinkOptions(jsonCodec()))
@@ -194,7 +197,7 @@ export class KafkaStreamingGenerator {
     let sink: KafkaSink | undefined
     for (let made = 0; made < maxSamples && !end.aborted;) {
       const wanted = Math.min(this.#batchSize, maxSamples - made)
-      const records = await this.#options.generator.generate(wanted)
+      const records = await this.#generator.generate(wanted)
       const marked = this.#marked(records)
       sink ??= this.#open(marked)
       if (marked.length > 0) await written(sink, new RecordBatch(made, marked))

@@ -1,9 +1,8 @@
 import { StateError } from '../errors.ts'
 import { RecordBatch } from '../flow/index.ts'
 import { checkInteger, checkMethods } from '../options.ts'
-import { Model } from './model.ts'
+import { inOrder } from './in-order.ts'
 import { isPromise, type RecordGenerator } from './record-source.ts'
-import { Renderer } from './render.ts'
 import { DEFAULT_GENERATOR_BATCH } from './streaming-generator.ts'
 
 /** Options of {@link BatchIterator}. */
@@ -42,7 +41,7 @@ export class BatchIterator implements Iterable<RecordBatch>, AsyncIterable<Recor
     { totalRecords, batchSize = DEFAULT_GENERATOR_BATCH }: BatchIteratorOptions,
   ) {
     checkMethods('generator', generator, ['generate'])
-    this.#generator = generator instanceof Model ? inOrder(generator) : generator
+    this.#generator = inOrder(generator)
     this.#total = checkInteger('totalRecords', totalRecords)
     this.#batchSize = checkInteger('batchSize', batchSize, 1)
     this.length = Math.ceil(totalRecords / batchSize)
@@ -70,18 +69,5 @@ export class BatchIterator implements Iterable<RecordBatch>, AsyncIterable<Recor
     for (let index = 0; index < this.#total; index += this.#batchSize) {
       yield [index, Math.min(this.#batchSize, this.#total - index)]
     }
-  }
-}
-
-/** A model gives the same records to each call; these calls go on where the last one ended. */
-function inOrder(model: Model): RecordGenerator {
-  const source = new Renderer(model.toJSON(), {})
-  let from = 0
-  return {
-    generate(count) {
-      const records = source.records({ from, to: from + count })
-      from += count
-      return records
-    },
   }
 }

@@ -215,7 +215,8 @@ export class WebSocketStreamingGenerator {
         'an address of this machine alone, such as 127.0.0.1, unless there is a token',
       )
     }
-    if (generator !== undefined)
+    if (generator instanceof Model) this.#source = new ModelSource(generator, options.seed)
+    else if (generator !== undefined)
       this.#source = new GeneratorSource(checkMethods('generator', generator, ['generate']))
     this.#options = options
     this.#host = host

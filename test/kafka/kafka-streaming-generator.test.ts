@@ -1,4 +1,5 @@
 import t from 'tap'
+import { fit } from '../../src/records/index.ts'
 import {
   KafkaStreamingGenerator,
   jsonCodec,
@@ -32,6 +33,14 @@ t.test(
     t.strictSame(plain.values, [{ eyes: 0 }, { eyes: 1 }])
   },
 )
+
+t.test('KafkaStreamingGenerator: a model as the generator goes on from batch to batch', async (t) => {
+  const model = await fit(Array.from({ length: 200 }, (_, i) => ({ n: i % 7, even: i % 2 === 0 })))
+  const producer = new FakeProducer()
+  const stream = streamTo(producer, { generator: model, metadata: false, batchSize: 10 })
+  await stream.startStreaming({ maxSamples: 30 })
+  t.strictSame(producer.values, model.generate(30))
+})
 
 t.test('KafkaStreamingGenerator: a rate is kept by the clock, and a signal ends it', async (t) => {
   let now = 0

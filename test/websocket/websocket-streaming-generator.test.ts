@@ -337,6 +337,16 @@ t.test(
     }
     await client.close()
 
+    // not one of those: it goes on, and knows seeds and conditions
+    const fitted = await serve(t, { generator: model, batchSize: 10 })
+    const third = await Client.open(fitted.url)
+    const answers = await third.answer({ action: 'generate', count: 30 })
+    t.same(
+      answers.flatMap(({ records }) => records),
+      model.generate(30),
+    )
+    await third.close()
+
     const empty = await serve(t, { generator: { generate: () => [] } })
     const other = await Client.open(empty.url)
     t.match(await other.answer({ action: 'generate', count: 5 }), [{ status: 'complete', count: 0 }])
