@@ -1,4 +1,4 @@
-// A server in a process of its own: `ours` (StoreServer), `stock` (grpc-js with proto-loader's Struct) or `tcp` (length prefixes,
+// A server in a process of its own: `ours` (StoreServer that keeps nothing), `memory` (StoreServer that keeps all), `stock` (grpc-js with proto-loader's Struct) or `tcp` (length prefixes,
 // an answer of 59 bytes for each message). Prints its port.
 import { createHash } from 'node:crypto'
 import { createServer } from 'node:net'
@@ -15,6 +15,7 @@ class Nowhere extends MemoryStore {
 }
 
 if (kind === 'ours') ready(await new StoreServer(new Nowhere(), { window: 128 }).start())
+if (kind === 'memory') ready(await new StoreServer(new MemoryStore(), { window: 128 }).start())
 if (kind === 'stock') {
   const { grpc, service, fromStruct } = await import('./stock-store.js')
   const server = new grpc.Server()
