@@ -320,7 +320,7 @@ export const groups = [
         },
       },
       {
-        name: 'classic-level, batches of 256',
+        name: 'classic-level, batches of 256, the last one synced',
         loads: ['classic-level'],
         async prepare() {
           const { ClassicLevel } = await import('classic-level')
@@ -339,6 +339,8 @@ export const groups = [
               all
                 .slice(i, i + 256)
                 .map((/** @type {any} */ { digest, text }) => ({ type: 'put', key: digest, value: text })),
+              // as with a store that is closed, all of it is on the disk in the end
+              { sync: i + 256 >= COUNT },
             )
           }
           await db.close()
@@ -352,7 +354,7 @@ export const groups = [
       [
         'the storage alone against classic-level',
         '≥ 2.5×',
-        times(row('classic-level, batches of 256').ms, row('the storage alone').ms),
+        times(row('classic-level, batches of 256, the last one synced').ms, row('the storage alone').ms),
       ],
     ],
   },
