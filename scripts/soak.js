@@ -23,8 +23,11 @@ const { values } = parseArgs({
 /** Bytes that a client takes in at once, and how long it waits then, in milliseconds: 20 KB/s. */
 const SIP = 16 * 1024
 const PAUSE = Number(values.pause)
-/** Records of a response: 2 MB, so that the server has to wait for the client and not only the buffers between. */
-const RECORDS = 20_000
+/**
+ * Records of a response: 10 MB. The system holds up to 4 MB of what is sent (tcp_wmem); with 2 MB it took whole responses, and what the
+ * server held went up and down with how much the system had left.
+ */
+const RECORDS = 80_000
 
 if (values.server) await serve()
 else await soak(Number(values.clients), Number(values.seconds))

@@ -10,19 +10,10 @@ import {
 import { digestOf } from './cid.ts'
 import { decodeRecord } from './messages.ts'
 import { ProtoReader } from './proto-reader.ts'
+import { BOOL, FIELDS, KEY, LIST, NULL, NUMBER, STRING, STRUCT, VALUE, VALUES } from './struct-tags.ts'
 
-// tags of a Record, a Struct and a Value, as in struct-codec
+/** Tag of the Struct in a Record. */
 const DATA = 0x0a
-const FIELDS = 0x0a
-const KEY = 0x0a
-const VALUE = 0x12
-const VALUES = 0x0a
-const NULL = 0x08
-const NUMBER = 0x11
-const STRING = 0x1a
-const BOOL = 0x20
-const STRUCT = 0x2a
-const LIST = 0x32
 
 /** Levels that are written here; what is deeper takes the other way. */
 const MAX_DEPTH = 64

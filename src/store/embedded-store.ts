@@ -4,20 +4,19 @@ import { canonicalJson, parseCanonical, type JsonObject } from './canonical-json
 import { CanonicalRecord } from './canonical-record.ts'
 import { cidOfDigest, digestOf, digestOfCid } from './cid.ts'
 import { itemBatches } from './item-batches.ts'
-import { metaOf, type RecordMeta } from './messages.ts'
+import { metaOf } from './messages.ts'
 import { tooLong } from './proto-writer.ts'
-import { StoreStream, only } from './store-stream.ts'
+import { StoreStream } from './store-stream.ts'
 import {
   DEFAULT_WINDOW,
   type ItemSource,
   type MetaResult,
-  type RecordRef,
   type RecordResult,
   type RefLike,
   type RefResult,
-  type Store,
   type StoreStreamOptions,
 } from './store.ts'
+import { StreamStore } from './stream-store.ts'
 
 /** Longest record that an embedded store takes unless told otherwise, in bytes of its canonical JSON: 4 MiB. */
 export const DEFAULT_MAX_RECORD_LENGTH = 4 * 1024 * 1024
@@ -32,11 +31,12 @@ export interface HashedRecord {
  * A store in this process. What a subclass has to do is to put, get and delete texts by their digests; batches, windows, results
  * and errors are done here.
  */
-export abstract class EmbeddedStore implements Store {
+export abstract class EmbeddedStore extends StreamStore {
   readonly #maxRecordLength: number
   #closed = false
 
   constructor(maxRecordLength: number) {
+    super()
     this.#maxRecordLength = checkInteger('maxRecordLength', maxRecordLength, 2)
   }
 
@@ -127,22 +127,6 @@ export abstract class EmbeddedStore implements Store {
       }
       return results
     })
-  }
-
-  async push(record: unknown, options?: StoreStreamOptions): Promise<RecordRef> {
-    return (await only(this.pushStream([record], options))).ref!
-  }
-
-  async pull(ref: RefLike, options?: StoreStreamOptions): Promise<JsonObject> {
-    return (await only(this.pullStream([ref], options))).record!
-  }
-
-  async lookup(ref: RefLike, options?: StoreStreamOptions): Promise<RecordMeta> {
-    return (await only(this.lookupStream([ref], options))).meta!
-  }
-
-  async delete(ref: RefLike, options?: StoreStreamOptions): Promise<void> {
-    await only(this.deleteStream([ref], options))
   }
 
   async close(): Promise<void> {

@@ -1,38 +1,20 @@
-import {
-  connect,
-  constants,
-  type ClientHttp2Session,
-  type ClientHttp2Stream,
-  type IncomingHttpHeaders,
-} from 'node:http2'
+import { connect } from 'node:http2'
 import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
-import { OptionError, StateError, asError } from '../errors.ts'
+import { OptionError, StateError } from '../errors.ts'
 import { checkChoice, checkInteger, checkLimit, checkString } from '../options.ts'
-import { encodeTimeout, isGrpc, statusIn, statusOfHttp, type CallMetadata } from './grpc-headers.ts'
+import { ChannelCall } from './channel-call.ts'
+import { GrpcConnection } from './grpc-connection.ts'
+import { encodeTimeout, type CallMetadata } from './grpc-headers.ts'
+import { MAX_FRAME_SIZE, SESSION_MEMORY, STREAM_WINDOW } from './http2-limits.ts'
 import { DEFAULT_MAX_MESSAGE_LENGTH } from './messages.ts'
-import { FramingError, MessageReader, frameMessages, type MessageEncoding } from './message-framing.ts'
+import type { MessageEncoding } from './message-framing.ts'
 import type { CallEvents, OpenCall, OperationCall } from './operation-lane.ts'
-import { STATUS, type CallStatus } from './store-status.ts'
 
 /** Pause between two pings unless told otherwise, in milliseconds. agntcy/dir ends connections that ping more than once a minute. */
 export const DEFAULT_KEEPALIVE = 120_000
 /** Shortest pause between two pings that servers have to bear, in milliseconds. */
 const MIN_KEEPALIVE = 60_000
-/** How long the answer to a ping may take, in milliseconds. */
-export const KEEPALIVE_TIMEOUT = 20_000
-
-/** What one side may send before the other has read it, in bytes: of a stream, and of a connection. */
-export const STREAM_WINDOW = 4 * 1024 * 1024
-export const SESSION_WINDOW = 16 * 1024 * 1024
-/** Longest frame of HTTP/2 that is taken, in bytes: fewer of them are fewer calls from Node's C++ into JavaScript. */
-export const MAX_FRAME_SIZE = 1024 * 1024
-/** Megabytes that Node lets a session have; its default of 10 is less than the windows. */
-export const SESSION_MEMORY = 256
-
-/** Bytes of messages that are written at once, without waiting for the turn of the event loop to end. */
-const WRITE_LENGTH = 32 * 1024
-
 /** How a client proves who it is, and checks who the server is. All in PEM. */
 export interface ClientTls {
   /** Authorities to trust. @defaultValue those of Node */
@@ -101,8 +83,8 @@ export class GrpcChannel {
   readonly #encoding: MessageEncoding
   readonly #maxMessageLength: number
   readonly #keepalive: number
-  #connection: Connection | undefined
-  readonly #connections = new Set<Connection>()
+  #connection: GrpcConnection | undefined
+  readonly #connections = new Set<GrpcConnection>()
   #closed = false
 
   constructor(
@@ -176,7 +158,7 @@ export class GrpcChannel {
     return call
   }
 
-  #connect(): Connection {
+  #connect(): GrpcConnection {
     if (this.#connection?.isUsable === true) return this.#connection
     const socket = this.#socket()
     const session = connect(this.#url, {
@@ -184,7 +166,7 @@ export class GrpcChannel {
       maxSessionMemory: SESSION_MEMORY,
       createConnection: () => socket,
     })
-    const connection = new Connection(session, socket, this.#keepalive, () =>
+    const connection = new GrpcConnection(session, socket, this.#keepalive, () =>
       this.#connections.delete(connection),
     )
     this.#connections.add(connection)
@@ -212,229 +194,9 @@ export class GrpcChannel {
   }
 
   /** A connection that is silent may be dead: others must not meet it. */
-  #leave(connection: Connection): void {
+  #leave(connection: GrpcConnection): void {
     if (this.#connection === connection) this.#connection = undefined
     connection.leave()
-  }
-}
-
-/** One connection, kept alive while it has calls, and no reason to keep the process alive when it has none. */
-class Connection {
-  readonly session: ClientHttp2Session
-  readonly #socket: Socket
-  readonly #keepalive: number
-  readonly #closed: Promise<void>
-  #streams = 0
-  #timer: NodeJS.Timeout | undefined
-
-  constructor(session: ClientHttp2Session, socket: Socket, keepalive: number, onClose: () => void) {
-    this.session = session
-    this.#socket = socket
-    this.#keepalive = keepalive
-    // what went wrong is told by its streams
-    session.on('error', () => {})
-    session.once('connect', () => session.setLocalWindowSize(SESSION_WINDOW))
-    this.#closed = new Promise((resolve) => {
-      // of the socket: a session that was refused during the handshake of TLS is never closed
-      socket.once('close', () => {
-        clearTimeout(this.#timer)
-        onClose()
-        resolve()
-      })
-    })
-  }
-
-  get isUsable(): boolean {
-    return !this.session.closed && !this.session.destroyed
-  }
-
-  add(stream: ClientHttp2Stream): void {
-    if (this.#streams++ === 0) {
-      this.session.ref()
-      this.#pingLater()
-    }
-    stream.once('close', () => {
-      if (--this.#streams > 0) return
-      clearTimeout(this.#timer)
-      if (!this.session.destroyed) this.session.unref()
-    })
-  }
-
-  /** No more calls; those that it has may end. */
-  leave(): void {
-    if (this.#streams <= 1) void this.destroy()
-    else this.session.close()
-  }
-
-  destroy(): Promise<void> {
-    this.session.destroy()
-    this.#socket.destroy()
-    return this.#closed
-  }
-
-  #pingLater(): void {
-    clearTimeout(this.#timer)
-    if (this.#keepalive === Infinity || this.session.destroyed) return
-    this.#timer = setTimeout(() => this.#ping(), this.#keepalive)
-    this.#timer.unref()
-  }
-
-  #ping(): void {
-    this.#timer = setTimeout(() => void this.destroy(), KEEPALIVE_TIMEOUT)
-    this.#timer.unref()
-    this.session.ping((error) => {
-      if (error === null) this.#pingLater()
-    })
-  }
-}
-
-/** One call on the wire. */
-class ChannelCall implements OperationCall<Buffer> {
-  readonly #stream: ClientHttp2Stream
-  readonly #encoding: MessageEncoding
-  readonly #events: CallEvents<Buffer>
-  readonly #leave: () => void
-  readonly #timer: NodeJS.Timeout | undefined
-  #reader: MessageReader
-  #held: Buffer[] = []
-  #heldLength = 0
-  #flushing = false
-  #ended = false
-  #over = false
-  #status: CallStatus | undefined
-
-  constructor(
-    stream: ClientHttp2Stream,
-    encoding: MessageEncoding,
-    maxMessageLength: number,
-    timeout: number | undefined,
-    events: CallEvents<Buffer>,
-    leave: () => void,
-  ) {
-    this.#stream = stream
-    this.#encoding = encoding
-    this.#events = events
-    this.#leave = leave
-    this.#reader = new MessageReader(maxMessageLength)
-    if (timeout !== undefined) {
-      const message = `expected the end of the call within ${timeout} ms`
-      this.#timer = setTimeout(() => {
-        this.#give({ code: STATUS.DEADLINE_EXCEEDED, message, fromServer: false })
-        leave()
-      }, timeout)
-    }
-    stream
-      .on('response', (headers: IncomingHttpHeaders) => this.#begin(headers, maxMessageLength))
-      .on('data', (chunk: Buffer) => this.#read(chunk))
-      .on('trailers', (headers: IncomingHttpHeaders) => (this.#status ??= statusIn(headers)))
-      .on('drain', () => events.onDrain())
-      // what came has been read
-      .on('end', () => this.#end())
-      .on('error', (error: NodeJS.ErrnoException) => {
-        // a reset has a code of its own
-        if (error.code !== 'ERR_HTTP2_STREAM_ERROR') this.#status ??= lost(asError(error).message)
-      })
-      .on('close', () => this.#give(this.#status ?? statusOfReset(stream.rstCode)))
-  }
-
-  send(message: Buffer): boolean {
-    this.#held.push(message)
-    this.#heldLength += message.length
-    if (this.#heldLength >= WRITE_LENGTH) this.#flush()
-    else if (!this.#flushing) {
-      this.#flushing = true
-      // not sooner: what one chunk of answers brings about is one write
-      setImmediate(() => {
-        this.#flushing = false
-        this.#flush()
-      })
-    }
-    return !this.#stream.writableNeedDrain
-  }
-
-  end(): void {
-    this.#ended = true
-    if (!this.#flushing) this.#flush()
-  }
-
-  cancel(isSilent = false): void {
-    if (this.#over) return
-    this.#over = true
-    clearTimeout(this.#timer)
-    this.#held = []
-    this.#stream.close(constants.NGHTTP2_CANCEL)
-    if (isSilent) this.#leave()
-  }
-
-  #flush(): void {
-    const stream = this.#stream
-    if (this.#over || stream.destroyed || stream.writableEnded) return
-    if (this.#held.length > 0) {
-      const bytes = frameMessages(this.#held, this.#encoding)
-      this.#held = []
-      this.#heldLength = 0
-      if (this.#ended) stream.end(bytes)
-      else stream.write(bytes)
-    } else if (this.#ended) stream.end()
-  }
-
-  #begin(headers: IncomingHttpHeaders, maxMessageLength: number): void {
-    this.#status = statusIn(headers)
-    if (this.#status === undefined && !isGrpc(headers)) this.#give(statusOfHttp(headers))
-    this.#reader = new MessageReader(maxMessageLength, String(headers['grpc-encoding'] ?? 'identity'))
-  }
-
-  #read(chunk: Buffer): void {
-    if (this.#over) return
-    const answers: Buffer[] = []
-    let fault: FramingError | undefined
-    try {
-      this.#reader.push(chunk, answers)
-    } catch (error) {
-      fault = error as FramingError
-    }
-    for (const answer of answers) {
-      // an answer may bring about that it is given up
-      // oxlint-disable-next-line typescript/no-unnecessary-condition -- by `cancel`
-      if (this.#over) return
-      this.#events.onAnswer(answer)
-    }
-    if (fault !== undefined) this.#give(fault.status)
-  }
-
-  #end(): void {
-    if (this.#status === undefined) return
-    this.#give(this.#reader.isEmpty ? this.#status : lost('it ended in the middle of a message'))
-  }
-
-  /** Tells the status, once. */
-  #give(status: CallStatus): void {
-    if (this.#over) return
-    this.#over = true
-    clearTimeout(this.#timer)
-    this.#held = []
-    // a server may end the call before it has heard all
-    if (!this.#stream.closed) this.#stream.close(constants.NGHTTP2_CANCEL)
-    this.#events.onEnd(status)
-  }
-}
-
-function lost(message: string): CallStatus {
-  return { code: STATUS.UNAVAILABLE, message: `connection lost: ${message.trim()}`, fromServer: false }
-}
-
-/** Codes of HTTP/2 for which gRPC has its own; the others are faults of one side. */
-function statusOfReset(code: number | undefined): CallStatus {
-  const codes: Record<number, number> = {
-    [constants.NGHTTP2_NO_ERROR]: STATUS.UNAVAILABLE,
-    [constants.NGHTTP2_REFUSED_STREAM]: STATUS.UNAVAILABLE,
-    [constants.NGHTTP2_CANCEL]: STATUS.CANCELLED,
-    [constants.NGHTTP2_ENHANCE_YOUR_CALM]: STATUS.RESOURCE_EXHAUSTED,
-  }
-  return {
-    code: codes[code ?? 0] ?? STATUS.INTERNAL,
-    message: `the call was cut off (HTTP/2 code ${String(code)})`,
-    fromServer: false,
   }
 }
 

@@ -2,12 +2,12 @@ import type { ChannelCredentials, Client } from '@grpc/grpc-js'
 import { grpcCall } from './grpc-call.ts'
 import {
   DEFAULT_KEEPALIVE,
-  KEEPALIVE_TIMEOUT,
   pem,
   type ChannelCallOptions,
   type ClientTls,
   type GrpcChannelOptions,
 } from './grpc-channel.ts'
+import { KEEPALIVE_TIMEOUT } from './grpc-connection.ts'
 import { loadGrpc, type Grpc } from './grpc-peer.ts'
 import { DEFAULT_MAX_MESSAGE_LENGTH } from './messages.ts'
 import type { OpenCall } from './operation-lane.ts'

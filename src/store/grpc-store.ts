@@ -1,7 +1,6 @@
 import { OptionError, StateError } from '../errors.ts'
 import { CircuitBreaker, mapOrdered } from '../flow/index.ts'
 import { checkBoolean, checkChoice, checkInteger, checkSignal } from '../options.ts'
-import type { JsonObject } from './canonical-json.ts'
 import { digestOfCid } from './cid.ts'
 import { DeleteCalls } from './delete-calls.ts'
 import { cidOfRef } from './embedded-store.ts'
@@ -18,24 +17,22 @@ import {
   encodeRecord,
   encodeRef,
   isFault,
-  type RecordMeta,
 } from './messages.ts'
 import type { OpenCall } from './operation-lane.ts'
 import { checkRules, resultsOf, type RetryRules } from './operation-stream.ts'
 import { corrupt } from './proto-reader.ts'
 import { errorOfStatus, isTooLarge, STATUS, type CallStatus } from './store-status.ts'
-import { StoreStream, only } from './store-stream.ts'
+import { StoreStream } from './store-stream.ts'
 import {
   DEFAULT_WINDOW,
   type ItemSource,
   type MetaResult,
-  type RecordRef,
   type RecordResult,
   type RefLike,
   type RefResult,
-  type Store,
   type StoreStreamOptions,
 } from './store.ts'
+import { StreamStore } from './stream-store.ts'
 
 /** Failures in a row after which a {@link GrpcStore} leaves its server alone: more than the retries of one item. */
 export const DEFAULT_STORE_BREAKER_FAILURES = 12
@@ -90,7 +87,7 @@ export interface GrpcStoreOptions extends RetryRules, GrpcChannelOptions {
  * await server.stop()
  * ```
  */
-export class GrpcStore implements Store {
+export class GrpcStore extends StreamStore {
   readonly #channel: GrpcChannel | GrpcJsChannel
   readonly #options: GrpcStoreOptions
   readonly #rules: RetryRules
@@ -98,6 +95,7 @@ export class GrpcStore implements Store {
   #closed = false
 
   constructor(address: string, options: GrpcStoreOptions = {}) {
+    super()
     const { token, transport = 'http2', maxMessageLength = DEFAULT_MAX_MESSAGE_LENGTH } = options
     checkChoice('transport', transport, ['http2', 'grpc-js'])
     const { tls, compression, keepalive } = options
@@ -182,22 +180,6 @@ export class GrpcStore implements Store {
         yield* mapOrdered(runs(), work, { concurrency, window: concurrency, signal: inner })
       },
     })
-  }
-
-  async push(record: unknown, options?: StoreStreamOptions): Promise<RecordRef> {
-    return (await only(this.pushStream([record], options))).ref!
-  }
-
-  async pull(ref: RefLike, options?: StoreStreamOptions): Promise<JsonObject> {
-    return (await only(this.pullStream([ref], options))).record!
-  }
-
-  async lookup(ref: RefLike, options?: StoreStreamOptions): Promise<RecordMeta> {
-    return (await only(this.lookupStream([ref], options))).meta!
-  }
-
-  async delete(ref: RefLike, options?: StoreStreamOptions): Promise<void> {
-    await only(this.deleteStream([ref], options))
   }
 
   async close(): Promise<void> {

@@ -6,7 +6,7 @@ import {
   type ServerHttp2Stream,
 } from 'node:http2'
 import type { AddressInfo } from 'node:net'
-import { MAX_FRAME_SIZE, SESSION_MEMORY, SESSION_WINDOW, STREAM_WINDOW } from './grpc-channel.ts'
+import { MAX_FRAME_SIZE, SESSION_MEMORY, SESSION_WINDOW, STREAM_WINDOW } from './http2-limits.ts'
 import { decodeTimeout, encodeMessage, isGrpc, type CallMetadata } from './grpc-headers.ts'
 import { FramingError, MessageReader, frameMessages, type MessageEncoding } from './message-framing.ts'
 import {

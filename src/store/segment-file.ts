@@ -1,4 +1,5 @@
 import {
+  appendFileSync,
   closeSync,
   fdatasync,
   fstatSync,
@@ -134,7 +135,8 @@ export class SegmentFile {
     LIST_HEAD.copy(head)
     head.writeDoubleLE(this.size, LIST_HEAD.length + 4)
     head.writeUInt32LE(crc32(entries, crc32(head.subarray(LIST_HEAD.length + 4))), LIST_HEAD.length)
-    writeFileSync(`${this.listPath}.partial`, Buffer.concat([head, entries]), { flush: true })
+    writeFileSync(`${this.listPath}.partial`, head)
+    appendFileSync(`${this.listPath}.partial`, entries, { flush: true })
     renameSync(`${this.listPath}.partial`, this.listPath)
     this.#list = Buffer.allocUnsafeSlow(64 * ENTRY)
     this.#listLength = 0

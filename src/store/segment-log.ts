@@ -11,6 +11,9 @@ import { lockFolder } from './store-lock.ts'
 /** Bytes after which a segment is complete unless told otherwise: 64 MiB. */
 export const DEFAULT_SEGMENT_LENGTH = 64 * 1024 * 1024
 
+/** Frames after which a segment is complete, too: its list is in memory until then, and tombstones are as short as their entries there. */
+const MAX_FRAMES = 262_144
+
 /** Pause between two fsyncs of the policy `'interval'` unless told otherwise, in milliseconds. */
 export const DEFAULT_SYNC_INTERVAL = 1000
 
@@ -256,7 +259,8 @@ export class SegmentLog {
       const most = text.length * 3 + MAX_OVERHEAD
       if (at > 0 && at + most > this.#out.length) await flush(i)
       if (most > this.#out.length) this.#out = Buffer.allocUnsafeSlow(most)
-      if (this.#active.size + at > this.#options.segmentLength) {
+      const isFull = this.#active.size + at > this.#options.segmentLength
+      if (isFull || this.#active.frames + i - from >= MAX_FRAMES) {
         if (at > 0) await flush(i)
         await this.#rotate()
       }

@@ -5,18 +5,7 @@ import { describe } from '../errors.ts'
 import { MAX_RECORD_DEPTH, invalid, plain, type JsonObject, type JsonValue } from './canonical-json.ts'
 import { ProtoReader, corrupt } from './proto-reader.ts'
 import { ProtoWriter } from './proto-writer.ts'
-
-// a tag is the number of the field and how it is written: 0 varint, 1 eight bytes, 2 length-delimited
-const FIELDS = 0x0a
-const KEY = 0x0a
-const VALUE = 0x12
-const VALUES = 0x0a
-const NULL = 0x08
-const NUMBER = 0x11
-const STRING = 0x1a
-const BOOL = 0x20
-const STRUCT = 0x2a
-const LIST = 0x32
+import { BOOL, FIELDS, KEY, LIST, NULL, NUMBER, STRING, STRUCT, VALUE, VALUES } from './struct-tags.ts'
 
 /** Writes a record as a Struct, without tag and length. @throws {@link StoreError} as `canonicalJson` does. */
 export function writeStruct(writer: ProtoWriter, record: unknown): void {

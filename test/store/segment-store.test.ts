@@ -17,6 +17,7 @@ import { join } from 'node:path'
 import * as fc from 'fast-check'
 import t from 'tap'
 import { canonicalJson, cidOf, SegmentStore, type SegmentStoreOptions } from '../../src/store/index.ts'
+import { digestOf } from '../../src/store/cid.ts'
 import { SegmentFile } from '../../src/store/segment-file.ts'
 import { SEGMENT_HEAD } from '../../src/store/segment-frame.ts'
 import { SegmentLog } from '../../src/store/segment-log.ts'
@@ -137,6 +138,27 @@ t.test(
       )
       await store.close()
     }
+  },
+)
+
+t.test(
+  'SegmentLog: a segment is complete after as many frames as its list may have, however short they are',
+  async (t) => {
+    const folder = newFolder()
+    const log = await SegmentLog.open(folder, { fsync: 'never' })
+    const entries = Array.from({ length: 265_000 }, (_, n) => ({
+      digest: digestOf(String(n)),
+      text: '{}',
+    }))
+    await log.putAll(entries)
+    await log.close()
+    t.strictSame(segmentsOf(folder), ['0000000001.segment', '0000000002.segment'])
+    // 17 bytes of head and 12 of checks, and 41 for each frame
+    t.equal(statSync(join(folder, '0000000001.index')).size, 29 + 41 * 262_144)
+    const again = await SegmentLog.open(folder, { fsync: 'never' })
+    t.equal(again.size, entries.length)
+    t.equal(again.get(entries.at(-1)!.digest), '{}')
+    await again.close()
   },
 )
 
