@@ -25,11 +25,13 @@ export class DigestIndex {
   /** Number of an entry plus one; 0 is a free slot. */
   #slots = new Int32Array(1024)
   #used = 0
-  #free: number[] = []
+  /** The entry that was freed last, or -1; the first word of each free entry is the one before. */
+  #lastFree = -1
+  #freeCount = 0
   readonly #words = new Uint32Array(8)
 
   get size(): number {
-    return this.#used - this.#free.length
+    return this.#used - this.#freeCount
   }
 
   get(digest: string): RecordPlace | undefined {
@@ -49,7 +51,7 @@ export class DigestIndex {
     const slot = this.#find(digest)
     let entry = this.#slots[slot]! - 1
     if (entry < 0) {
-      entry = this.#free.pop() ?? this.#used++
+      entry = this.#takeFree() ?? this.#used++
       if (entry >> PAGE_BITS === this.#pages.length) this.#pages.push(new Uint32Array(PAGE * WORDS))
       this.#slots[slot] = entry + 1
       this.#pages[entry >> PAGE_BITS]!.set(this.#words, (entry & (PAGE - 1)) * WORDS)
@@ -66,7 +68,6 @@ export class DigestIndex {
     let hole = this.#find(digest)
     const entry = this.#slots[hole]! - 1
     if (entry < 0) return false
-    this.#free.push(entry)
     // what follows in the chain moves up, so that no search ends at the hole
     const mask = this.#slots.length - 1
     for (let at = (hole + 1) & mask; this.#slots[at]! > 0; at = (at + 1) & mask) {
@@ -76,7 +77,18 @@ export class DigestIndex {
       hole = at
     }
     this.#slots[hole] = 0
+    this.#pages[entry >> PAGE_BITS]![(entry & (PAGE - 1)) * WORDS] = this.#lastFree + 1
+    this.#lastFree = entry
+    this.#freeCount++
     return true
+  }
+
+  #takeFree(): number | undefined {
+    const entry = this.#lastFree
+    if (entry < 0) return undefined
+    this.#lastFree = this.#pages[entry >> PAGE_BITS]![(entry & (PAGE - 1)) * WORDS]! - 1
+    this.#freeCount--
+    return entry
   }
 
   /** Digests whose place is in a segment. Looks at all there are. */
