@@ -1,12 +1,15 @@
 // Slow clients, many and for long, against one server with a Streamer:
-//   node scripts/soak.js [--clients 1000] [--seconds 600] [--pause 800]
+//   node scripts/soak.js [--clients 1000] [--seconds 600] [--pause 800] [--records 16000]
 // Each client reads a little, waits, and goes on; when it has all, it checks every record and asks again. Prints memory of the server once
 // in ten seconds, and fails if its peak of the last minute is above that of the second by a tenth, a record is lost or mixed up, or a socket stays.
+// `liveMB` is what the server holds at the end, while all the clients are still there: its heap and buffers after a collection.
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { Streamer } from 'millrace/http'
@@ -16,23 +19,33 @@ const { values } = parseArgs({
     clients: { type: 'string', default: '1000' },
     seconds: { type: 'string', default: '600' },
     pause: { type: 'string', default: '800' },
-    server: { type: 'boolean', default: false },
+    // 2 MB, which such a client reads in 100 seconds
+    records: { type: 'string', default: '16000' },
+    server: { type: 'string' },
   },
 })
 
 /** Bytes that a client takes in at once, and how long it waits then, in milliseconds: 20 KB/s. */
 const SIP = 16 * 1024
 const PAUSE = Number(values.pause)
+/** When the server is asked what it holds, in milliseconds before the clients go. */
+const AT_THE_END = 300
+/** Records of a response. */
+const RECORDS = Number(values.records)
 /**
- * Records of a response: 10 MB. The system holds up to 4 MB of what is sent (tcp_wmem); with 2 MB it took whole responses, and what the
- * server held went up and down with how much the system had left.
+ * On a Unix socket the system holds 200 KB of what is sent, whatever happens. On TCP it holds what it thinks right, up to 4 MB at the server
+ * and 6 at the client, and gives it up as it thinks right: what the server held then told of that.
  */
-const RECORDS = 80_000
+const address =
+  process.platform === 'win32'
+    ? `\\\\.\\pipe\\millrace-soak-${process.pid}`
+    : join(tmpdir(), `millrace-soak-${process.pid}.sock`)
 
-if (values.server) await serve()
+if (values.server !== undefined) await serve(values.server)
 else await soak(Number(values.clients), Number(values.seconds))
 
-async function serve() {
+/** @param {string} path */
+async function serve(path) {
   /** @type {Streamer<{ client: string, n: number, text: string }>} */
   const streamer = new Streamer()
   const server = createServer((request, response) => {
@@ -47,20 +60,36 @@ async function serve() {
     }
     void streamer.stream(records()).sendTo(response)
   })
-  server.listen(0, '127.0.0.1')
+  server.listen(path)
   await once(server, 'listening')
-  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address())
-  process.on('message', () => {
-    server.getConnections((_, connections) => process.send?.({ ...streamer.stats(), connections }))
+  process.on('message', async () => {
+    // buffers go a turn after what held them
+    for (let i = 0; i < 3; i++) {
+      globalThis.gc?.()
+      await new Promise(setImmediate)
+    }
+    const { heapUsed, external } = process.memoryUsage()
+    server.getConnections((_, connections) =>
+      process.send?.({ ...streamer.stats(), connections, live: heapUsed + external }),
+    )
   })
   process.on('disconnect', () => process.exit())
-  process.send?.({ port })
+  process.send?.('listening')
+}
+
+/** @param {import('node:child_process').ChildProcess} child @returns {Promise<{ connections: number, active: number, responses: number, live: number }>} */
+async function ask(child) {
+  child.send('stats')
+  const [answer] = await once(child, 'message')
+  return answer
 }
 
 /** @param {number} clients @param {number} seconds */
 async function soak(clients, seconds) {
-  const child = fork(fileURLToPath(import.meta.url), ['--server'])
-  const [{ port }] = await once(child, 'message')
+  const child = fork(fileURLToPath(import.meta.url), ['--server', address], {
+    execArgv: ['--expose-gc'],
+  })
+  await once(child, 'message')
   const endAt = performance.now() + seconds * 1000
   let whole = 0
   let left = 0
@@ -70,7 +99,7 @@ async function soak(clients, seconds) {
   /** One response, read slowly; every seventh client leaves in the middle. @param {string} name @param {number} count @param {boolean} leaves @returns {Promise<void>} */
   const once_ = (name, count, leaves) =>
     new Promise((resolve) => {
-      const options = { port, host: '127.0.0.1', highWaterMark: SIP }
+      const options = { path: address, highWaterMark: SIP }
       const socket = connect(options)
       socket.write(
         `GET /${name}/${count} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAccept: application/x-ndjson\r\n\r\n`,
@@ -79,6 +108,7 @@ async function soak(clients, seconds) {
       let head = true
       let next = 0
       let bytes = 0
+      let timeIsUp = false
       socket.on('readable', () => setTimeout(sip, PAUSE))
       const sip = () => {
         const chunk = socket.read(Math.min(SIP, socket.readableLength || 1))
@@ -110,13 +140,19 @@ async function soak(clients, seconds) {
       }
       socket.on('error', () => {})
       socket.on('close', () => {
-        if (!leaves && performance.now() < endAt) {
+        if (!leaves) {
           if (next === count) whole++
-          else faults.push(`${name}: ended after ${next} records`)
+          else if (!timeIsUp) faults.push(`${name}: ended after ${next} records`)
         }
         resolve()
       })
-      setTimeout(() => socket.destroy(), Math.max(0, endAt - performance.now())).unref()
+      setTimeout(
+        () => {
+          timeIsUp = true
+          socket.destroy()
+        },
+        Math.max(0, endAt - performance.now()),
+      ).unref()
     })
 
   // the first response of each client has another length, or all would be in step for minutes
@@ -140,21 +176,22 @@ async function soak(clients, seconds) {
       `${((performance.now() - startedAt) / 1000).toFixed(0)} s: ${(rss() / 1e6).toFixed(0)} MB, ${whole} whole, ${left} left, ${faults.length} faults\n`,
     )
   }, 10_000)
-  await Promise.all(running)
+  await new Promise((resolve) => setTimeout(resolve, endAt - performance.now() - AT_THE_END))
   clearInterval(timer)
   clearInterval(teller)
+  const { live } = await ask(child)
+  await Promise.all(running)
   // a server that is busy learns a little later that its clients are gone
   let { connections, active, responses } = { connections: 1, active: 1, responses: 0 }
   for (let i = 0; i < 50 && connections + active > 0; i++) {
     await new Promise((resolve) => setTimeout(resolve, 200))
-    child.send('stats')
-    ;[{ connections, active, responses }] = await once(child, 'message')
+    ;({ connections, active, responses } = await ask(child))
   }
   child.disconnect()
   const second = peaks[1] ?? 0
   const last = peaks[Math.floor((seconds * 1000) / part) - 1] ?? 0
   process.stdout.write(
-    `${JSON.stringify({ clients, seconds, responses, whole, left, faults: faults.length, connections, active, secondMB: Math.round(second / 1e6), lastMB: Math.round(last / 1e6), ratio: Number((last / second).toFixed(3)) })}\n`,
+    `${JSON.stringify({ clients, seconds, responses, whole, left, faults: faults.length, connections, active, secondMB: Math.round(second / 1e6), lastMB: Math.round(last / 1e6), ratio: Number((last / second).toFixed(3)), liveMB: Math.round(live / 1e6) })}\n`,
   )
   for (const fault of faults.slice(0, 5)) process.stderr.write(`${fault}\n`)
   // a short run is over before memory has come to rest

@@ -31,7 +31,7 @@ export type Intercept = (request: IncomingMessage, response: ServerResponse) => 
  * the refusal of parts for an upload that is no more. Can die at any time, and come back on the same port.
  */
 export class S3Server {
-  readonly directory = mkdtempSync(join(tmpdir(), 'millrace-s3-'))
+  readonly directory = folderUntilExit()
   readonly requests: string[] = []
   intercept: Intercept = () => false
   honoursIfMatch = true
@@ -68,7 +68,6 @@ export class S3Server {
 
   async stop(): Promise<void> {
     await this.die()
-    rmSync(this.directory, { recursive: true, force: true })
   }
 
   options(port = this.port): S3ConnectionOptions {
@@ -96,8 +95,8 @@ export class S3Server {
       return refuse(request, response, 404, 'NoSuchUpload')
     }
     if (uploadId !== null && request.method === 'DELETE') {
+      // its files stay until the end: s3rver may be about to open one, and throws where nobody can catch it if it cannot
       this.#aborted.add(uploadId)
-      rmSync(join(this.directory, BUCKET, '._S3rver_uploads', uploadId), { recursive: true, force: true })
       response.writeHead(204).end()
       return
     }
@@ -115,6 +114,13 @@ export class S3Server {
     }
     this.#handler!(request, response)
   }
+}
+
+/** A folder that is removed when nothing can be about to write to it. */
+function folderUntilExit(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'millrace-s3-'))
+  process.once('exit', () => rmSync(directory, { recursive: true, force: true }))
+  return directory
 }
 
 export function refuse(
