@@ -47,7 +47,9 @@ function request(port, path, agent) {
   })
 }
 
-const SMALL_REQUESTS = 3000
+/** Some three seconds of them, since one second is as long as what else the machine does; after as many as it takes V8 to compile a server's code. */
+const SMALL_REQUESTS = 10_000
+const WARM_UP = 5000
 
 /** Many small responses, one after the other on one connection. @param {string} name @param {string} way @param {boolean} [ours] */
 const small = (name, way, ours = false) => ({
@@ -56,7 +58,7 @@ const small = (name, way, ours = false) => ({
   prepare: async () => {
     const server = await startServer(way)
     const agent = new Agent({ keepAlive: true, maxSockets: 1 })
-    for (let i = 0; i < 1000; i++) await request(server.port, '/100', agent)
+    for (let i = 0; i < WARM_UP; i++) await request(server.port, '/100', agent)
     return { server, agent, before: await server.ask('memory') }
   },
   async run(/** @type {any} */ { server, agent, before }) {

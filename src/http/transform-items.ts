@@ -92,13 +92,16 @@ export interface WorkSettings {
   readonly flushInterval: number
   readonly concurrency: number
   readonly workers: number | undefined
-  readonly signal: AbortSignal
+  /** Its signal is made for a transformer only. */
+  readonly abort: { readonly signal: AbortSignal }
 }
 
 /** The work as it is done in line, one call after the other; none if {@link workSource} does it on the way, several at a time. */
-export function workTransform(work: Work, { concurrency, signal }: WorkSettings): InlineWork | undefined {
+export function workTransform(work: Work, { concurrency, abort }: WorkSettings): InlineWork | undefined {
   if (typeof work.transformer !== 'function' || concurrency > 1) return undefined
-  return work.each === 'item' ? eachItem(work.transformer, signal) : eachBatch(work.transformer, signal)
+  return work.each === 'item'
+    ? eachItem(work.transformer, abort.signal)
+    : eachBatch(work.transformer, abort.signal)
 }
 
 /** The source of the items, or of what is made of them where that is done several at a time. */
