@@ -91,7 +91,7 @@ export interface OffloadOptions extends StatsHooks {
    */
   readonly retries?: number
   /**
-   * Longest run of the handler on one block, in milliseconds. The worker is ended.
+   * Longest run of the handler on one block, in milliseconds. The worker is ended. Its module may take as long to load, and 5 seconds at least.
    * @defaultValue Infinity
    */
   readonly timeout?: number

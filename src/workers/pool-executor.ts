@@ -4,10 +4,13 @@ import { TaskLost, type Executor, type TaskInfo } from '../flow/index.ts'
 import { WORKER_FILE } from './create-pool.ts'
 import { PoolWatch } from './pool-watch.ts'
 import type { TaskMessage, TaskReply, TaskSpec, UnknownSpec } from './task-protocol.ts'
-import { TASK_STATE, type TaskTable } from './task-table.ts'
+import { TASK_STATE, type TaskState, type TaskTable } from './task-table.ts'
 
 /** A task, but for its row, which it gets when it is run. */
 export type PoolTask = Omit<TaskMessage, 'row' | 'specId' | 'spec'>
+
+/** The least time that a module has to load, in milliseconds: how long the handler may take says nothing about that. */
+const LOADING_TIMEOUT = 5000
 
 /** What Piscina says when it is destroyed under a task. */
 const POOL_DESTROYED = 'Terminating worker thread'
@@ -113,7 +116,7 @@ export class PoolExecutor implements Executor<PoolTask, TaskReply> {
     if (this.#overdue.has(row)) {
       // it may only have waited for a neighbour that kept the thread busy
       if (death.running > 1) return new TaskLost('suspect', cause)
-      const what = `took longer than ${this.#timeout} ms`
+      const what = `took longer than ${this.#limit(state)} ms`
       if (state === TASK_STATE.loading) return failure(`loading ${this.#spec.module} ${what}`, cause)
       return new OffloadError('ERR_MILLRACE_OFFLOAD_TIMEOUT', `the handler ${what}`, {
         expected: this.#timeout,
@@ -126,12 +129,16 @@ export class PoolExecutor implements Executor<PoolTask, TaskReply> {
     return new TaskLost('culprit', cause)
   }
 
+  #limit(state: TaskState): number {
+    return state === TASK_STATE.loading ? Math.max(this.#timeout, LOADING_TIMEOUT) : this.#timeout
+  }
+
   readonly #onTimer = (): void => {
     let next = this.#timeout
     for (const row of this.#running.keys()) {
       const state = this.#table.state(row)
       if (state !== TASK_STATE.running && state !== TASK_STATE.loading) continue
-      const left = this.#timeout - this.#table.age(row)
+      const left = this.#limit(state) - this.#table.age(row)
       if (left <= 0) {
         this.#overdue.add(row)
         this.#watch.terminate(this.#table.thread(row))
