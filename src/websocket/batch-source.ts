@@ -98,7 +98,7 @@ export class GeneratorSource implements BatchSource {
     return async (wanted, batch) => {
       const records = await source.records({ from: 0, to: wanted })
       if (records.length === 0) return undefined
-      // one text of all of them: a text of each, joined, is a tenth slower
+      // one text of all of them: a text of each, joined, copied and mended, took a fifth more of the CPU time of this and its client
       const message = Buffer.from(JSON.stringify({ id: request.id, batch, records }))
       return { message, count: records.length }
     }

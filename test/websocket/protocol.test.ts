@@ -1,5 +1,3 @@
-import assert from 'node:assert/strict'
-import * as fc from 'fast-check'
 import t from 'tap'
 import { OptionError } from '../../src/errors.ts'
 import { errorMessage, parseRequest, statusMessage } from '../../src/websocket/protocol.ts'
