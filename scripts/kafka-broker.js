@@ -85,6 +85,7 @@ export function javaArguments(main, args, heap = '512m') {
  * @property {number} port  the first of three: plain, with credentials, and for the controller
  * @property {number} [node]  number of the node; node 1 is the controller as well
  * @property {number} [controllerPort]  where the controller is, for other nodes than the first
+ * @property {number} [replicas]  brokers that keep the positions of groups and transactions, once there are so many
  * @property {string} [heap]
  */
 
@@ -100,6 +101,10 @@ export class KafkaBroker {
 
   get address() {
     return `127.0.0.1:${this.#options.port}`
+  }
+
+  get node() {
+    return this.#options.node ?? 1
   }
 
   /** Asks for `credentials`. */
@@ -178,7 +183,8 @@ export class KafkaBroker {
   }
 
   #properties() {
-    const { folder, port, node = 1 } = this.#options
+    const { folder, port, replicas = 1 } = this.#options
+    const { node } = this
     const isController = node === 1
     const controller = `CONTROLLER://127.0.0.1:${this.controllerPort}`
     const own = `PLAINTEXT://127.0.0.1:${port},SASL_PLAINTEXT://127.0.0.1:${port + 1}`
@@ -197,9 +203,9 @@ log.dirs=${join(folder, 'data')}
 auto.create.topics.enable=false
 num.partitions=1
 offsets.topic.num.partitions=4
-offsets.topic.replication.factor=1
+offsets.topic.replication.factor=${replicas}
 transaction.state.log.num.partitions=4
-transaction.state.log.replication.factor=1
+transaction.state.log.replication.factor=${replicas}
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
 broker.session.timeout.ms=4000
@@ -219,13 +225,39 @@ function answers(port) {
   })
 }
 
-/** Topics by name, with so many partitions. @param {string} address @param {Record<string, number>} topics */
-export async function createTopics(address, topics) {
+/** @param {string} address */
+async function adminOf(address) {
   const { Admin } = await import('@platformatic/kafka')
-  const admin = new Admin({ clientId: 'millrace-scripts', bootstrapBrokers: [address] })
+  return new Admin({ clientId: 'millrace-scripts', bootstrapBrokers: [address] })
+}
+
+/**
+ * Topics by name, with so many partitions, each of which is kept by one broker, or by `brokers`: numbers of nodes, of which the first leads.
+ *
+ * @param {string} address
+ * @param {Record<string, number>} topics
+ * @param {{ brokers?: number[] }} [options]
+ */
+export async function createTopics(address, topics, { brokers } = {}) {
+  const admin = await adminOf(address)
   try {
-    for (const [name, partitions] of Object.entries(topics))
-      await admin.createTopics({ topics: [name], partitions, replicas: 1 })
+    for (const [name, partitions] of Object.entries(topics)) {
+      const places = brokers
+        ? { assignments: Array.from({ length: partitions }, (_, partition) => ({ partition, brokers })) }
+        : { partitions, replicas: 1 }
+      await admin.createTopics({ topics: [name], ...places })
+    }
+  } finally {
+    await admin.close()
+  }
+}
+
+/** Numbers of the nodes that lead the partitions of a topic now. @param {string} address @param {string} topic */
+export async function leadersOf(address, topic) {
+  const admin = await adminOf(address)
+  try {
+    const { topics } = await admin.metadata({ topics: [topic] })
+    return topics.get(topic)?.partitions.map(({ leader }) => leader) ?? []
   } finally {
     await admin.close()
   }

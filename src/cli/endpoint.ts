@@ -15,7 +15,9 @@ import { FdSink } from './fd-sink.ts'
 import {
   type TopicInputHints,
   type TopicOutputHints,
+  firstRecords,
   isTopic,
+  noRecords,
   openTopicSink,
   openTopicSource,
 } from './topic.ts'
@@ -31,13 +33,19 @@ export class Input {
   readonly #size: () => number | undefined
   /** The group by which a topic is read. */
   readonly group: string | undefined
+  readonly #count: number | undefined
   #bytesRead = 0
   #stopped = false
 
-  private constructor(stream: Readable, size: () => number | undefined, group?: string) {
+  private constructor(
+    stream: Readable,
+    size: () => number | undefined,
+    { group, count }: { group?: string | undefined; count?: number | undefined } = {},
+  ) {
     this.#stream = stream
     this.#size = size
     this.group = group
+    this.#count = count
   }
 
   /** Opens FILE, s3://bucket/key or kafka://host/topic; `-` and none are stdin. */
@@ -55,8 +63,8 @@ export class Input {
       return new Input(source, () => source.size)
     }
     if (isTopic(file)) {
-      const { source, group } = await openTopicSource(file, hints)
-      return new Input(source, () => undefined, group)
+      const { source, ...rest } = await openTopicSource(file, hints)
+      return new Input(source, () => undefined, rest)
     }
     const info = await stat(file)
     if (info.isDirectory()) throw new UsageError(`${file} is a directory`)
@@ -85,19 +93,20 @@ export class Input {
    * {@link stop}.
    */
   content(): AsyncIterable<Buffer> {
-    const chunks = this.#count(this.#stream as AsyncIterable<Buffer>)
-    return this.isRecords ? chunks : decompress(chunks)
+    const chunks = this.#counted(this.#stream as AsyncIterable<Buffer>)
+    if (!this.isRecords) return decompress(chunks)
+    return this.#count === undefined ? chunks : firstRecords(chunks, this.#count)
   }
 
   /** The bytes as they are stored. Ends like {@link content}. */
   stored(): AsyncIterable<Buffer> {
-    return this.#count(this.#stream as AsyncIterable<Buffer>)
+    return this.#counted(this.#stream as AsyncIterable<Buffer>)
   }
 
   /** The bytes as they are stored; a chunk is valid until the next one is asked for. Ends like {@link content}. */
   borrowed(): AsyncIterable<Buffer> {
     const stream = this.#stream
-    return this.#count(stream instanceof ChunkedReader ? stream.borrowed() : stream)
+    return this.#counted(stream instanceof ChunkedReader ? stream.borrowed() : stream)
   }
 
   /** Ends the input here; what has been read goes on. */
@@ -116,7 +125,7 @@ export class Input {
     if (this.isRecords && !stream.closed) await closed
   }
 
-  async *#count(chunks: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
+  async *#counted(chunks: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
     try {
       for await (const chunk of chunks) {
         if (!this.isRecords) this.#bytesRead += chunk.byteLength
@@ -132,6 +141,7 @@ export class Input {
 /** FILE or s3://bucket/key to be read anywhere; undefined for what can only be read once. */
 export async function openAnywhere(file: string | undefined): Promise<string | RangeSource | undefined> {
   if (file === undefined || file === '-') return undefined
+  if (isTopic(file)) throw noRecords(file)
   if (!isS3(file)) return (await stat(file)).isFile() ? file : undefined
   const { ObjectSource } = await loadS3()
   const first = new ObjectSource(file, { start: 0, end: 1 })

@@ -7,7 +7,7 @@ import { addCommonOptions } from './common-options.ts'
 import { EXIT, UsageError } from './exit-codes.ts'
 import { parseSeed } from './object-options.ts'
 import type { CommonOptions } from './run.ts'
-import { type TableFlags, addTableOptions, readTable } from './table-input.ts'
+import { TOPIC_HELP, type TableFlags, addTableOptions, readTable } from './table-input.ts'
 import { printStats } from './tell.ts'
 import { parseCount } from './units.ts'
 import { writeText } from './write-text.ts'
@@ -19,6 +19,7 @@ interface FitFlags extends CommonOptions, TableFlags {
   readonly seed?: number | bigint | string
   readonly schemaOnly?: boolean
   readonly output?: string
+  readonly from?: string
 }
 
 const EXAMPLES = `
@@ -28,6 +29,9 @@ Examples:
   millrace fit adult.csv -o adult.model.json --method bayes_net
   millrace fit movies.json --schema-only > schema.json      # edit it, and
   millrace fit movies.json --schema schema.json -o movies.model.json
+  millrace fit --from 'kafka://localhost:9092/clicks?from=2026-11-01' --max-rows 1M -o clicks.model.json
+
+${TOPIC_HELP}
 
 The values of a model are values of the table: it is not anonymous by itself. millrace report says how much it gives away.`
 
@@ -36,7 +40,8 @@ export function addFit(program: Command, exit: (status: number) => void): void {
   const command = program
     .command('fit')
     .description('Learn a table of CSV, JSON or NDJSON, for millrace sample to make records like its rows.')
-    .argument('[FILE]', 'table: a file or s3://bucket/key; - or none is stdin')
+    .argument('[FILE]', 'table: a file, s3://bucket/key or kafka://host/topic; - or none is stdin')
+    .option('--from <FILE>', 'the same as FILE')
     .option('--method <METHOD>', 'bayes_net, gaussian_copula or cart', 'bayes_net')
     .addOption(
       new Option(
@@ -65,7 +70,10 @@ export function addFit(program: Command, exit: (status: number) => void): void {
   command.action(async (file: string | undefined, flags: FitFlags) => exit(await fit(file, flags)))
 }
 
-async function fit(file: string | undefined, flags: FitFlags): Promise<number> {
+async function fit(argument: string | undefined, flags: FitFlags): Promise<number> {
+  if (flags.from !== undefined && argument !== undefined)
+    throw new UsageError(`FILE and --from together: give one of them (FILE is ${argument})`)
+  const file = flags.from ?? argument
   const { method, maxParents, minCellCount, seed, schemaOnly = false, output } = flags
   const counter = new StatsCounter('fit')
   counter.received(0)

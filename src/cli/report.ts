@@ -6,8 +6,9 @@ import { addCommonOptions } from './common-options.ts'
 import { EXIT, UsageError } from './exit-codes.ts'
 import { parseSeed } from './object-options.ts'
 import type { CommonOptions } from './run.ts'
-import { type TableFlags, addTableOptions, readTable } from './table-input.ts'
+import { TOPIC_HELP, type TableFlags, addTableOptions, readTable } from './table-input.ts'
 import { printStats, warn } from './tell.ts'
+import { isTopic } from './topic.ts'
 import { writeText } from './write-text.ts'
 
 interface ReportFlags extends CommonOptions, TableFlags {
@@ -26,14 +27,17 @@ against rows that were held out.
 Examples:
   millrace report adult.csv synthetic.csv -o report.html
   millrace report train.csv synthetic.ndjson --holdout rest.csv --target income -o report.html
-  millrace report adult.csv synthetic.csv --json | jq .overall`
+  millrace report adult.csv synthetic.csv --json | jq .overall
+  millrace report adult.csv 'kafka://localhost:9092/people?count=30k' -o report.html
+
+${TOPIC_HELP}`
 
 /** Adds `millrace report`: two tables in, a page that compares them out. */
 export function addReport(program: Command, exit: (status: number) => void): void {
   const command = program
     .command('report')
     .description('Compare synthetic records with real ones: a page of HTML with scores and plots.')
-    .argument('<REAL>', 'real table: a file or s3://bucket/key; - is stdin')
+    .argument('<REAL>', 'real table: a file, s3://bucket/key or kafka://host/topic; - is stdin')
     .argument('<SYNTHETIC>', 'synthetic table')
     .option('--holdout <FILE>', 'real rows that were not learnt from, to measure copies and distances by')
     .option('--target <COLUMN>', 'column to predict by a tree trained on synthetic rows, tested on real ones')
@@ -94,7 +98,11 @@ async function report(realFile: string, syntheticFile: string, flags: ReportFlag
   return EXIT.ok
 }
 
-const nameOf = (file: string) => (file === '-' ? 'stdin' : (file.split('/').at(-1) ?? file))
+function nameOf(file: string): string {
+  if (file === '-') return 'stdin'
+  const path = isTopic(file) ? file.replace(/\?.*/s, '') : file
+  return path.split('/').at(-1) ?? path
+}
 
 function summary({ overall, shapes, pairs, privacy }: Evaluation): string {
   const { exactCopies, holdoutCopies } = privacy

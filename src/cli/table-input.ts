@@ -16,6 +16,10 @@ export interface TableFlags {
   readonly maxRows?: number
 }
 
+/** Of a topic as a table. */
+export const TOPIC_HELP = `A topic as a table is read up to where it ended when reading began, or, with ?count=N, until N records have come; from=latest or a date says
+where it begins. It is read by no group, and nothing is committed. Its messages are flat objects of JSON.`
+
 /** Adds the options that say how a table is read. */
 export function addTableOptions(command: Command): void {
   command
@@ -55,11 +59,11 @@ export async function readTable(
     ...(flags.maxRows !== undefined && { maxRows: flags.maxRows }),
     ...(seed !== undefined && { seed }),
   }
-  const input = await Input.open(file)
+  const input = await Input.open(file, { records: true, whole: true })
   try {
     return await Table.read(input.content(), options)
   } finally {
-    input.stop()
+    await input.close()
   }
 }
 

@@ -1,12 +1,16 @@
 // kafka://host/topic on the command line: what may stand behind the question mark, and the streams that it becomes.
 import { hostname } from 'node:os'
 import type { Writable } from 'node:stream'
+import { RecordBatch } from '../flow/index.ts'
 import type { KafkaAddress, KafkaSource, KafkaSourceOptions } from '../kafka/index.ts'
 import { UsageError } from './exit-codes.ts'
+import { parseCount } from './units.ts'
 
 export interface TopicInputHints {
   /** The verb takes batches of records as well as bytes: only then a topic is an input. */
   readonly records?: boolean
+  /** The verb needs all of it at once: without a number of records, a topic ends where it ended when reading began, and no group reads it. */
+  readonly whole?: boolean
   /** What becomes of messages that are not JSON. */
   readonly onInvalid?: NonNullable<KafkaSourceOptions['onInvalid']>
 }
@@ -24,15 +28,32 @@ export function isTopic(file: string): boolean {
   return /^kafkas?:\/\//i.test(file)
 }
 
-/** The topic as batches of records, and the group by which it is read. */
+/** A topic that is read. */
+interface TopicSource {
+  /** Batches of records. */
+  readonly source: KafkaSource
+  /** The group by which it is read. */
+  readonly group: string | undefined
+  /** Records after which it is enough. */
+  readonly count: number | undefined
+}
+
+/** Opens a topic to be read. */
 export async function openTopicSource(
   file: string,
-  { records, onInvalid }: TopicInputHints,
-): Promise<{ readonly source: KafkaSource; readonly group: string | undefined }> {
+  { records, whole = false, onInvalid }: TopicInputHints,
+): Promise<TopicSource> {
   if (records !== true) throw noRecords(file)
   const { KafkaSource, parseKafkaUrl } = await import('../kafka/index.ts')
   const address = parseKafkaUrl(file)
-  const { group, from, until } = checkParameters(address, ['group', 'from', 'until', 'mechanism'])
+  const known = whole ? ['from', 'until', 'count', 'mechanism'] : ['group', 'from', 'until', 'mechanism']
+  const {
+    group,
+    from,
+    count,
+    until = whole && count === undefined ? 'end' : undefined,
+  } = checkParameters(address, known)
+  const most = count === undefined ? undefined : countOf(count)
   const source = new KafkaSource({
     ...connectionOf(address),
     topic: address.topic,
@@ -42,7 +63,18 @@ export async function openTopicSource(
     ...(until !== undefined && { until: until as 'end' }),
     ...(onInvalid && { onInvalid }),
   })
-  return { source, group }
+  return { source, group, count: most }
+}
+
+/** The first so many records of batches. */
+export async function* firstRecords(batches: AsyncIterable<unknown>, count: number): AsyncIterable<any> {
+  let left = count
+  for await (const item of batches) {
+    const batch = item as RecordBatch
+    yield batch.length <= left ? batch : new RecordBatch(batch.index, batch.records.slice(0, left))
+    left -= batch.length
+    if (left <= 0) return
+  }
 }
 
 /** What makes messages of batches of records. */
@@ -68,7 +100,8 @@ export async function openTopicSink(
   })
 }
 
-function noRecords(file: string): UsageError {
+/** For verbs that have bytes. */
+export function noRecords(file: string): UsageError {
   const withoutCredentials = file.replace(/\/\/[^@/]*@/, '//…@')
   return new UsageError(`${withoutCredentials}: a topic holds records, and this verb has bytes`)
 }
@@ -94,6 +127,12 @@ function connectionOf({ bootstrapServers, username, password, tls, parameters }:
       },
     }),
   }
+}
+
+function countOf(text: string): number {
+  const count = /^\d+[kKMG]?$/.test(text) ? parseCount(text) : 0
+  if (count === 0) throw new UsageError(`count=${text}: expected a number of records above 0, such as 10k`)
+  return count
 }
 
 function startOf(text: string): 'earliest' | 'latest' | Date {

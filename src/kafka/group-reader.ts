@@ -84,6 +84,7 @@ export class GroupReader {
       rebalanceTimeout: Math.max(REBALANCE_TIMEOUT, options.sessionTimeout),
     }
     this.#member = new kafka.Consumer({ ...common, retries: 5 })
+    forgetLostCoordinators(kafka, this.#member)
     this.#fetcher = new kafka.Consumer(common)
     this.#offsets = new PartitionOffsets(kafka, this.#member)
     for (const consumer of [this.#member, this.#fetcher]) {
@@ -108,7 +109,16 @@ export class GroupReader {
   get member(): GroupMember | undefined {
     const { groupId, generationId, memberId, coordinatorId } = this.#member
     if (this.#options.groupId === undefined || memberId === null || coordinatorId === null) return undefined
-    return { groupId, generationId, memberId, coordinatorId }
+    const consumer = this.#member
+    return {
+      groupId,
+      generationId,
+      memberId,
+      // a transaction that is committed later is told to who coordinates the group then
+      get coordinatorId() {
+        return consumer.coordinatorId ?? coordinatorId
+      },
+    }
   }
 
   /** Ends reading: the next that is asked for is the end. */
@@ -370,4 +380,18 @@ export class GroupReader {
     this.#fetcher.clearMetadata()
     await this.#pause(2)
   }
+}
+
+/**
+ * When the coordinator of a group is not in the metadata any more, because its broker has gone, the client fetches them again, and asks
+ * the same coordinator again, for ever. As a failure of the network it looks for the new one, so that is what it gets.
+ */
+function forgetLostCoordinators({ NetworkError }: KafkaPackage, member: Consumer): void {
+  const pool = member.connections
+  const get = pool.get.bind(pool) as (...args: unknown[]) => unknown
+  pool.get = ((broker: unknown, callback?: (error: Error) => void) => {
+    if (broker !== undefined || callback === undefined) return get(broker, callback)
+    member.clearMetadata()
+    return callback(new NetworkError('the broker has left the cluster'))
+  }) as typeof pool.get
 }

@@ -3,11 +3,13 @@ import { BLOCK_RECORDS } from '../records/block-sampler.ts'
 import type { Model, ModelData, RecordGenerator } from '../records/index.ts'
 import { Renderer } from '../records/render.ts'
 import { sourceOf } from '../records/record-source.ts'
+import { LineBuffer } from './line-buffer.ts'
 import type { GenerateRequest } from './protocol.ts'
 
-/** Lines of JSON, and how many. */
-interface Lines {
-  readonly lines: Buffer
+/** A message with records, and how many. */
+interface Batch {
+  /** Valid until the next one is asked for. */
+  readonly message: Buffer
   readonly count: number
 }
 
@@ -16,8 +18,8 @@ export interface BatchSource {
   open(request: GenerateRequest): BatchMaker
 }
 
-/** `undefined`: there is no more. */
-export type BatchMaker = (count: number) => Lines | undefined | Promise<Lines | undefined>
+/** The next batch of so many records, with its number; `undefined`: there is no more. */
+export type BatchMaker = (count: number, batch: number) => Batch | undefined | Promise<Batch | undefined>
 
 /** Renderers that are kept for the next request of the same kind: to make one takes some 100 ms for a wide table. */
 const KEPT_RENDERERS = 4
@@ -39,21 +41,22 @@ export class ModelSource implements BatchSource {
   }
 
   /** @throws {@link OptionError} and {@link ConditionError} for conditions that make no sense. */
-  open({ count, conditions, seed, skip }: GenerateRequest): BatchMaker {
+  open({ id, count, conditions, seed, skip }: GenerateRequest): BatchMaker {
     const renderer = this.#renderer(seed ?? this.#seed, conditions)
     const goesOn = seed === undefined && skip === undefined
     let next = goesOn ? this.#position : (skip ?? 0)
     const end = next + count
     if (goesOn) this.#position = end
     // A block at a time, however small the batches are: the model draws blocks. Between two calls the renderer is free for others.
-    const held = new HeldLines()
-    return (wanted) => {
-      while (held.count < wanted) {
+    const lines = new LineBuffer(id)
+    return (wanted, batch) => {
+      while (lines.count < wanted) {
         const to = Math.min(end, (Math.floor(next / BLOCK_RECORDS) + 1) * BLOCK_RECORDS)
-        held.add(renderer.text({ from: next, to }, 'ndjson'), to - next)
+        const room = lines.room(renderer.bound(to - next, 'ndjson'))
+        lines.added(renderer.text({ from: next, to }, 'ndjson', room).length, to - next)
         next = to
       }
-      return { lines: held.take(wanted), count: wanted }
+      return { message: lines.take(wanted, batch), count: wanted }
     }
   }
 
@@ -71,29 +74,6 @@ export class ModelSource implements BatchSource {
     return renderer
   }
 }
-
-/** Lines that have been made and not been sent. */
-class HeldLines {
-  count = 0
-  #bytes: Buffer = Buffer.alloc(0)
-
-  add(lines: Buffer, count: number): void {
-    this.#bytes = this.#bytes.length === 0 ? lines : Buffer.concat([this.#bytes, lines])
-    this.count += count
-  }
-
-  take(count: number): Buffer {
-    let end = 0
-    if (count === this.count) end = this.#bytes.length
-    else for (let i = 0; i < count; i++) end = this.#bytes.indexOf(NEWLINE, end) + 1
-    const lines = this.#bytes.subarray(0, end)
-    this.#bytes = this.#bytes.subarray(end)
-    this.count -= count
-    return lines
-  }
-}
-
-const NEWLINE = 0x0a
 
 /** Records of a generator of the user's own; fewer than asked for end the answer. */
 export class GeneratorSource implements BatchSource {
@@ -115,11 +95,12 @@ export class GeneratorSource implements BatchSource {
       }
     }
     const source = sourceOf(this.#generator)
-    return async (wanted) => {
+    return async (wanted, batch) => {
       const records = await source.records({ from: 0, to: wanted })
       if (records.length === 0) return undefined
-      const lines = Buffer.from(records.map((record) => `${JSON.stringify(record)}\n`).join(''))
-      return { lines, count: records.length }
+      // one text of all of them: a text of each, joined, copied and mended, took a fifth more of the CPU time of this and its client
+      const message = Buffer.from(JSON.stringify({ id: request.id, batch, records }))
+      return { message, count: records.length }
     }
   }
 }

@@ -4,7 +4,6 @@ import type { StatsCounter } from '../flow/index.ts'
 import type { BatchSource } from './batch-source.ts'
 import { messageBytes } from './message-bytes.ts'
 import {
-  batchMessage,
   errorMessage,
   parseRequest,
   statusMessage,
@@ -100,12 +99,12 @@ export class ClientSession {
     let sent = 0
     try {
       while (sent < count && !abort.signal.aborted) {
-        const made = await next(Math.min(batchSize, count - sent))
+        const made = await next(Math.min(batchSize, count - sent), batch + 1)
         if (made === undefined || abort.signal.aborted) break
-        const message = batchMessage(made.lines, ++batch, id)
-        await this.#send(message)
+        await this.#send(made.message)
+        batch++
         sent += made.count
-        this.#plan.counter.sent(message.length, made.count)
+        this.#plan.counter.sent(made.message.length, made.count)
         // a message that the kernel takes at once would leave the others no turn
         await new Promise((resolve) => setImmediate(resolve))
       }

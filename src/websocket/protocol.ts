@@ -124,25 +124,8 @@ export function errorMessage(thrown: unknown, id: RequestId | undefined): string
   return statusMessage('error', id, { code, message: known ? error.message : 'the records cannot be made' })
 }
 
-const COMMA = 0x2c
-const NEWLINE = 0x0a
-
-/** `{ id, batch, records: […] }` of lines of JSON, in one buffer: nothing is parsed or written again. */
-export function batchMessage(lines: Buffer, batch: number, id: RequestId | undefined): Buffer {
+/** What stands before the records of a batch, which is `{ id, batch, records }`. */
+export function batchHead(batch: number, id: RequestId | undefined): string {
   const named = id === undefined ? '' : `"id":${JSON.stringify(id)},`
-  const head = Buffer.from(`{${named}"batch":${batch},"records":[`)
-  const message = Buffer.allocUnsafe(head.length + lines.length + 1)
-  head.copy(message)
-  lines.copy(message, head.length)
-  // JSON text has no line end but those between records: in strings they are escaped
-  const end = head.length + lines.length
-  for (
-    let at = message.indexOf(NEWLINE, head.length);
-    at !== -1 && at < end;
-    at = message.indexOf(NEWLINE, at + 1)
-  ) {
-    message[at] = COMMA
-  }
-  message.write(']}', end - 1, 'latin1')
-  return message
+  return `{${named}"batch":${batch},"records":[`
 }

@@ -190,3 +190,48 @@ t.test('report: a page, or the scores', async (t) => {
   const closed = await shell(`millrace ${args.join(' ')} | head -c 10; exit "\${PIPESTATUS[0]}"`)
   t.match(closed, { status: 0, stdout: '<!doctype ' })
 })
+
+t.test(
+  'a topic is no file of bytes: verbs that have bytes refuse it, and do not tell the password',
+  async (t) => {
+    const topic = 'kafka://ann:secret@localhost/clicks'
+    const plain = file('people.json')
+    const described = ['--size', '1KiB', '--seed', '1']
+    for (const args of [
+      ['gen', ...described, '-o', topic],
+      ['verify', ...described, topic],
+      ['encode', topic],
+      ['encode', plain, '-o', topic],
+      ['decode', topic],
+      ['decode', plain, '-o', topic],
+      ['inspect', topic],
+      ['sample', topic],
+      ['serve', topic],
+      ['fit', plain, '-o', topic],
+      ['report', plain, plain, '-o', topic],
+    ]) {
+      const stderr =
+        /^millrace: kafka:\/\/…@localhost\/clicks: a topic holds records, and this verb has bytes/
+      t.match(await inProcess(t, args), { status: 2, stdout: '', stderr }, args.join(' '))
+    }
+    t.match(await inProcess(t, ['fit', plain, '--from', plain]), { status: 2, stderr: /give one of them/ })
+  },
+)
+
+t.test('a model that is none is told by its name, by every verb that takes one', async (t) => {
+  writeFileSync(file('no.json'), '{"format":"something else"}')
+  writeFileSync(file('no.txt'), 'river,power\n')
+  for (const verb of ['sample', 'serve']) {
+    t.match(await inProcess(t, [verb, file('no.json')]), {
+      status: 3,
+      stdout: '',
+      stderr: /expected a model of millrace/,
+    })
+    t.match(await inProcess(t, [verb, file('no.txt')]), {
+      status: 3,
+      stdout: '',
+      stderr: /no\.txt is not JSON/,
+    })
+    t.match(await inProcess(t, [verb, file('not-there')]), { status: 1, stdout: '', stderr: /ENOENT/ })
+  }
+})

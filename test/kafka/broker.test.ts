@@ -1,12 +1,18 @@
 // Against a real broker: what no stand-in can show.
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable, Transform } from 'node:stream'
 import { finished, pipeline } from 'node:stream/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
-import t from 'tap'
-import { KafkaBroker, createTopics, credentials } from '../../scripts/kafka-broker.js'
+import t, { type Test } from 'tap'
+import {
+  KafkaBroker,
+  createTopics,
+  credentials,
+  leadersOf,
+  type BrokerOptions,
+} from '../../scripts/kafka-broker.js'
 import { RecordBatch, positionOf, reportDurable, withPosition } from '../../src/flow/index.ts'
 import {
   KafkaSink,
@@ -15,6 +21,7 @@ import {
   type KafkaMessageRecord,
   type KafkaSourceOptions,
 } from '../../src/kafka/index.ts'
+import { Model } from '../../src/records/index.ts'
 import { millrace, start, outcome } from '../cli/helpers.ts'
 import { freshTopic, runningBroker } from './helpers/broker.ts'
 
@@ -255,46 +262,84 @@ t.test(
   },
 )
 
+/** Brokers of a test's own, started side by side and gone after it. */
+async function ownBrokers(t: Test, options: readonly Omit<BrokerOptions, 'folder'>[]) {
+  const folder = mkdtempSync(join(tmpdir(), 'millrace-kafka-'))
+  const own = options.map((one, i) => new KafkaBroker({ folder: join(folder, `${i}`), heap: '384m', ...one }))
+  t.teardown(async () => {
+    // the last one first: the first one is who decides
+    for (const one of own.toReversed()) await one.stop()
+    rmSync(folder, { recursive: true, force: true })
+  })
+  await Promise.all(own.map((one) => one.start()))
+  return own as [KafkaBroker, ...KafkaBroker[]]
+}
+
+/** Records are written to a topic and copied to another one, exactly once, while something happens to the brokers. */
+async function survive(t: Test, bootstrapServers: string, happens: () => Promise<unknown>): Promise<void> {
+  const options = { bootstrapServers }
+  let made = 0
+  const end = { isOver: false }
+  async function* records() {
+    for (; !end.isOver; await sleep(5))
+      yield new RecordBatch(
+        made,
+        Array.from({ length: 20 }, () => ({ id: made++ })),
+      )
+  }
+  const sink = new KafkaSink({ ...options, topic: 'in', keyColumn: 'id' })
+  const source = new KafkaSource({ ...options, topic: 'in', groupId: 'copy', batches: true })
+  const copy = new KafkaSink({ ...options, topic: 'out', transactionalId: 'copy' })
+  const written = pipeline(Readable.from(records()), sink)
+  const copied = pipeline(source, copy)
+  while (copy.stats().acknowledged < 100) await sleep(10)
+  await happens()
+  const before = [sink, copy].map((one) => one.stats().acknowledged)
+  while (![sink, copy].every((one, i) => one.stats().acknowledged > (before[i] as number))) await sleep(10)
+  end.isOver = true
+  await written
+  while (copy.stats().acknowledged < made) await sleep(20)
+  source.stop()
+  await copied
+  t.strictSame(idsOf(await readAll('in', options)), upTo(made))
+  t.strictSame(idsOf(await readAll('out', options)), upTo(made))
+}
+
 t.test(
   'a broker that is killed and comes back loses and doubles nothing',
   { skip, timeout: 120_000 },
   async (t) => {
-    const folder = mkdtempSync(join(tmpdir(), 'millrace-kafka-'))
-    const own = new KafkaBroker({ folder, port: 29292, heap: '384m' })
-    await own.start()
-    t.teardown(async () => {
-      await own.stop()
-      rmSync(folder, { recursive: true, force: true })
-    })
+    const [own] = await ownBrokers(t, [{ port: 29292 }])
     await createTopics(own.address, { in: 2, out: 2 })
-    const options = { bootstrapServers: own.address }
-    let made = 0
-    const end = { isOver: false }
-    async function* records() {
-      for (; !end.isOver; await sleep(5))
-        yield new RecordBatch(
-          made,
-          Array.from({ length: 20 }, () => ({ id: made++ })),
-        )
-    }
-    const sink = new KafkaSink({ ...options, topic: 'in', keyColumn: 'id' })
-    const source = new KafkaSource({ ...options, topic: 'in', groupId: 'copy', batches: true })
-    const copy = new KafkaSink({ ...options, topic: 'out', transactionalId: 'copy' })
-    const written = pipeline(Readable.from(records()), sink)
-    const copied = pipeline(source, copy)
-    while (copy.stats().acknowledged < 100) await sleep(10)
-    await own.kill()
-    await sleep(200)
-    await own.start()
-    const before = sink.stats().acknowledged
-    while (sink.stats().acknowledged <= before) await sleep(10)
-    end.isOver = true
-    await written
-    while (copy.stats().acknowledged < made) await sleep(20)
-    source.stop()
-    await copied
-    t.strictSame(idsOf(await readAll('in', options)), upTo(made))
-    t.strictSame(idsOf(await readAll('out', options)), upTo(made))
+    await survive(t, own.address, async () => {
+      await own.kill()
+      await sleep(200)
+      await own.start()
+    })
+  },
+)
+
+t.test(
+  'the leader of all partitions is killed: the other broker takes over, nothing is lost or comes twice',
+  { skip, timeout: 120_000 },
+  async (t) => {
+    // the first one is the controller as well, whose vote is needed to find a new leader: the second one goes
+    const [first, second] = (await ownBrokers(t, [
+      { port: 29392, replicas: 2 },
+      { port: 29396, replicas: 2, node: 2, controllerPort: 29394 },
+    ])) as [KafkaBroker, KafkaBroker]
+    const brokers = [second.node, first.node]
+    // it coordinates the group and the transactions, too
+    const topics = { in: 2, out: 2, __consumer_offsets: 4, __transaction_state: 4 }
+    await createTopics(first.address, topics, { brokers })
+    t.strictSame(await leadersOf(first.address, 'in'), [2, 2])
+    await survive(t, `${second.address},${first.address}`, async () => {
+      await second.kill()
+      // a process that has no time for a while: when it looks again, the broker that coordinated has left the metadata
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 6000)
+    })
+    t.strictSame(await leadersOf(first.address, 'in'), [1, 1])
+    t.strictSame(await leadersOf(first.address, 'out'), [1, 1])
   },
 )
 
@@ -394,3 +439,55 @@ t.test('millrace sample: to a topic, with keys; what cannot be is told', { skip 
   t.match(await millrace([...sample, '--to', `${url}?colour=red`]), { status: 2, stderr: /one of key/ })
   t.match(await millrace(['gen', '--size', '1KiB', '-o', url]), { status: 2, stderr: /this verb has bytes/ })
 })
+
+t.test(
+  'millrace fit and report: a topic as a table, up to its end or so many records',
+  { skip },
+  async (t) => {
+    const topic = await freshTopic(address, 2)
+    const url = `kafka://${address}/${topic}`
+    const folder = mkdtempSync(join(tmpdir(), 'millrace-kafka-'))
+    t.teardown(() => rmSync(folder, { recursive: true }))
+    const [rows, model] = [join(folder, 'rows.json'), join(folder, 'model.json')]
+    const records = upTo(1200).map((i) => ({ river: i % 2 ? 'Aare' : 'Oder', power: i % 50 }))
+    writeFileSync(rows, JSON.stringify(records))
+    const sink = new KafkaSink({ bootstrapServers, topic, keyColumn: 'power' })
+    await pipeline(Readable.from([new RecordBatch(0, records)]), sink)
+    const rowsOf = async (...args: string[]) => {
+      const run = await millrace(['fit', '-o', model, ...args])
+      t.match(run, { status: 0, stderr: '' })
+      return (await Model.load(model)).rows
+    }
+    t.equal(await rowsOf('--from', url), 1200)
+    t.equal(await rowsOf(`${url}?count=700`), 700)
+    t.equal(await rowsOf(`${url}?count=1200`), 1200)
+    t.equal(await rowsOf(url, '--max-rows', '100'), 100)
+    const report = await millrace(['report', rows, url, '--json'])
+    t.match(report, { status: 0, stderr: '' })
+    t.match(JSON.parse(report.stdout), { overall: 1 })
+    const page = await millrace(['report', url, rows, '--quiet'])
+    t.match(page.stdout, new RegExp(`<title>rows.json against ${topic}<`))
+
+    // with a number, it waits for what has not come yet
+    const later = millrace(['fit', '-o', model, `${url}?from=latest&count=50`])
+    const more = { isOver: false }
+    const written = (async () => {
+      for (; !more.isOver; await sleep(100))
+        await pipeline(
+          Readable.from([new RecordBatch(0, records.slice(0, 20))]),
+          new KafkaSink({ bootstrapServers, topic }),
+        )
+    })()
+    t.match(await later, { status: 0, stderr: '' })
+    more.isOver = true
+    await written
+    t.equal((await Model.load(model)).rows, 50)
+
+    for (const [bad, message] of [
+      ['?group=g', /expected one of from, until, count, mechanism/],
+      ['?count=many', /count=many: expected a number of records above 0/],
+      ['?count=0', /count=0: expected a number of records above 0/],
+    ] as const)
+      t.match(await millrace(['fit', url + bad]), { status: 2, stderr: message })
+  },
+)

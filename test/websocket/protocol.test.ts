@@ -1,31 +1,8 @@
-import assert from 'node:assert/strict'
-import * as fc from 'fast-check'
 import t from 'tap'
 import { OptionError } from '../../src/errors.ts'
-import { batchMessage, errorMessage, parseRequest, statusMessage } from '../../src/websocket/protocol.ts'
+import { errorMessage, parseRequest, statusMessage } from '../../src/websocket/protocol.ts'
 
 const limits = { batchSize: 100, maxCount: 1000, maxBatchSize: 500 }
-
-t.test('batchMessage: is the JSON of its records, whatever they hold', async (t) => {
-  const id = fc.option(fc.oneof(fc.string(), fc.integer()), { nil: undefined })
-  fc.assert(
-    fc.property(
-      fc.array(fc.jsonValue(), { minLength: 1, maxLength: 20 }),
-      fc.nat(),
-      id,
-      (records, batch, id) => {
-        const lines = Buffer.from(records.map((record) => `${JSON.stringify(record)}\n`).join(''))
-        const message = JSON.parse(String(batchMessage(lines, batch, id))) as object
-        assert.deepEqual(message, {
-          ...(id !== undefined && { id }),
-          batch,
-          records: JSON.parse(JSON.stringify(records)) as unknown,
-        })
-      },
-    ),
-  )
-  t.pass('held')
-})
 
 t.test('parseRequest: what is left out has its default', async (t) => {
   t.match(parseRequest('{"action":"generate"}', limits), {

@@ -187,8 +187,10 @@ t.test(
   'server: a client that does not read stops its own records, is closed with 1013, and disturbs nobody',
   async (t) => {
     const generator = numbers()
-    const { url } = await serve(t, { generator, maxCount: 1e9, stallTimeout: 300 })
+    // on a busy machine this takes seconds: it may say goodbye for longer
+    const { url } = await serve(t, { generator, maxCount: 1e9, stallTimeout: 300, closeTimeout: 60_000 })
     const slow = await Client.open(url)
+    const closed = once(slow.socket, 'close')
     slow.socket.pause()
     slow.send({ action: 'generate', count: 1e9, batch_size: 1000 })
     const others = await Client.open(url)
@@ -199,7 +201,7 @@ t.test(
     t.equal(generator.made, made, 'nothing is made for it')
     t.ok(made < 2e6, `${made} records were made: what the kernel takes, and a batch`)
     slow.socket.resume()
-    const [code] = (await once(slow.socket, 'close')) as [number]
+    const [code] = (await closed) as [number]
     t.equal(code, 1013)
     t.equal((await others.answer({ action: 'generate', count: 1 })).length, 2)
     await others.close()
