@@ -10,7 +10,7 @@ import type { CommonOptions } from './run.ts'
 import { TOPIC_HELP, type TableFlags, addTableOptions, readTable } from './table-input.ts'
 import { printStats } from './tell.ts'
 import { parseCount } from './units.ts'
-import { writeText } from './write-text.ts'
+import { checkTextOutput, writeText } from './write-text.ts'
 
 interface FitFlags extends CommonOptions, TableFlags {
   readonly method: Method
@@ -75,6 +75,7 @@ async function fit(argument: string | undefined, flags: FitFlags): Promise<numbe
     throw new UsageError(`FILE and --from together: give one of them (FILE is ${argument})`)
   const file = flags.from ?? argument
   const { method, maxParents, minCellCount, seed, schemaOnly = false, output } = flags
+  checkTextOutput(output)
   const counter = new StatsCounter('fit')
   counter.received(0)
   const table = await readTable(file, flags, seed)

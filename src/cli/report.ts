@@ -9,7 +9,7 @@ import type { CommonOptions } from './run.ts'
 import { TOPIC_HELP, type TableFlags, addTableOptions, readTable } from './table-input.ts'
 import { printStats, warn } from './tell.ts'
 import { isTopic } from './topic.ts'
-import { writeText } from './write-text.ts'
+import { checkTextOutput, writeText } from './write-text.ts'
 
 interface ReportFlags extends CommonOptions, TableFlags {
   readonly holdout?: string
@@ -72,6 +72,7 @@ async function report(realFile: string, syntheticFile: string, flags: ReportFlag
   if ([realFile, syntheticFile, flags.holdout].filter((file) => file === '-').length > 1) {
     throw new UsageError('only one of the tables can be stdin')
   }
+  checkTextOutput(output)
   const counter = new StatsCounter('report')
   counter.received(0)
   const real = await readTable(realFile, flags, seed)

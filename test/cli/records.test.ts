@@ -207,8 +207,9 @@ t.test(
       ['inspect', topic],
       ['sample', topic],
       ['serve', topic],
-      ['fit', plain, '-o', topic],
-      ['report', plain, plain, '-o', topic],
+      // before anything is read
+      ['fit', file('none.csv'), '-o', topic],
+      ['report', file('none.csv'), plain, '-o', topic],
     ]) {
       const stderr =
         /^millrace: kafka:\/\/…@localhost\/clicks: a topic holds records, and this verb has bytes/
