@@ -82,6 +82,29 @@ t.test('CodeTables: draws each code as often as it was counted, and nothing else
   )
 })
 
+t.test('CodeTables: a word picks the first code whose share and those before it exceed it', async () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.integer({ min: 1, max: 1000 }), { minLength: 1, maxLength: 60 }),
+      fc.array(fc.integer({ min: 0, max: 2 ** 32 - 1 }), { maxLength: 50 }),
+      (counts, words) => {
+        const tables = new CodeTables([
+          { codes: [999, 998], counts: [1, 2] },
+          { codes: [...counts.keys()], counts },
+        ])
+        const total = counts.reduce((sum, count) => sum + count, 0)
+        let below = 0
+        const ends = counts.map((count) => (below += count) / total)
+        // where a code ends, and just before, is where a guide can go wrong
+        const edges = ends.flatMap((end) => [Math.floor(end * 2 ** 32) - 1, Math.ceil(end * 2 ** 32)])
+        return [...words, ...edges.filter((word) => word < 2 ** 32)].every(
+          (word) => tables.draw(1, word) === ends.findIndex((end) => word * 2 ** -32 < end),
+        )
+      },
+    ),
+  )
+})
+
 t.test(
   'CodeTables: rows of one distribution share it out evenly, and each alone is drawn by its word',
   async (t) => {
