@@ -232,11 +232,13 @@ t.test('store, with --addr: TLS, tokens, limits and retries, for the client and 
   writeFileSync(token, 'first\nsecond\n')
   writeFileSync(join(root, 'second'), 'second\n')
   writeFileSync(wrong, 'third\n')
-  const server = await serve([
-    ...['--store', join(root, 'served'), '--host', 'localhost', '--fsync', 'never', '--window', '2'],
-    ...['--tls-cert', own.cert, '--tls-key', own.key, '--tls-ca', friend.cert, '--token-file', token],
-    ...['--max-message', '2KiB'],
-  ])
+  const server = await serve(
+    [
+      ['--store', join(root, 'served'), '--host', 'localhost', '--fsync', 'never', '--window', '2'],
+      ['--tls-cert', own.cert, '--tls-key', own.key, '--tls-ca', friend.cert, '--token-file', token],
+      ['--max-message', '2KiB'],
+    ].flat(),
+  )
   t.match(server.said, /serving on localhost:/)
   const [ca, cert] = [
     ['--tls-ca', own.cert],
@@ -265,7 +267,7 @@ t.test('store, with --addr: TLS, tokens, limits and retries, for the client and 
     [[...good, '--tls-ca', join(root, 'none')], one, 2],
     [[...ca, '--tls-cert', join(root, 'none'), ...second], one, 2],
   ] as const) {
-    const retries = args.includes('--retries' as never) ? [] : ['--retries', '0']
+    const retries = args.includes('--retries') ? [] : ['--retries', '0']
     const all = ['store', 'push', '--addr', `localhost:${server.port}`, ...args, ...retries]
     const got = await millrace(all, input, options)
     t.equal(got.status, status, `${args.join(' ')}: ${got.stderr}`)
