@@ -91,12 +91,8 @@ const newFolder = (name) => mkdtempSync(join(tmpdir(), `millrace-bench-${name}-`
 
 /** Texts and digests, made before the clock. */
 async function hashed(count = COUNT) {
-  const { canonicalJson } = await import('millrace/store')
-  const { hash } = await import('node:crypto')
-  return Array.from({ length: count }, (_, i) => {
-    const text = canonicalJson(record(i))
-    return { text, digest: hash('sha256', text, /** @type {any} */ ('latin1')) }
-  })
+  const { canonicalOf } = await import('../dist/store/canonical-record.js')
+  return Array.from({ length: count }, (_, i) => canonicalOf(record(i)))
 }
 
 /**

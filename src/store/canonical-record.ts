@@ -3,6 +3,7 @@ import {
   canonicalJson,
   keyOrder,
   parseCanonical,
+  plain,
   writeNumber,
   writeString,
   type JsonObject,
@@ -24,6 +25,9 @@ const MAX_LENGTH = 256 * 1024
 /** An escape is six bytes for one, a number at most 24 for nine. */
 const OUT_LENGTH = 6 * MAX_LENGTH + 64
 
+/** Characters of a string that is copied one by one. */
+const SHORT = 256
+
 /** True for the bytes that Go's encoder writes as they are. */
 const PLAIN = Uint8Array.from({ length: 256 }, (_, byte) =>
   Number(byte >= 0x20 && byte < 0x7f && !'"\\<>&'.includes(String.fromCharCode(byte))),
@@ -33,10 +37,13 @@ const PLAIN = Uint8Array.from({ length: 256 }, (_, byte) =>
 export class CanonicalRecord {
   readonly text: string
   readonly digest: string
+  /** Bytes of the text in UTF-8. */
+  readonly byteLength: number
 
-  constructor(text: string, digest: string) {
+  constructor(text: string, digest: string, byteLength: number) {
     this.text = text
     this.digest = digest
+    this.byteLength = byteLength
   }
 
   toJSON(): JsonObject {
@@ -51,14 +58,30 @@ export class CanonicalRecord {
  * @throws {@link StoreError} as these do.
  */
 export function canonicalOfMessage(message: Buffer): CanonicalRecord {
-  const length = transcode(message)
-  if (length > 0) {
-    const bytes = out.subarray(0, length)
-    const text = isAscii ? bytes.toString('latin1') : bytes.toString()
-    return new CanonicalRecord(text, hash('sha256', bytes, 'latin1' as 'binary'))
-  }
-  const text = canonicalJson(decodeRecord(message))
-  return new CanonicalRecord(text, digestOf(text))
+  return transcode(message) ? written() : byText(decodeRecord(message))
+}
+
+/**
+ * A record in, its canonical JSON and digest out: what `canonicalJson` and `digestOf` make of it, in a third of the time. Text that
+ * is put together of pieces has to be made flat before it can be hashed, and most strings are copied faster than they are tested;
+ * so most records are written as bytes. What is unusual about the others is left to `canonicalJson`.
+ *
+ * @throws {@link StoreError} as `canonicalJson` does.
+ */
+export function canonicalOf(record: unknown): CanonicalRecord {
+  if (record instanceof CanonicalRecord) return record
+  return writeRecord(plain(record)) ? written() : byText(record)
+}
+
+function written(): CanonicalRecord {
+  const bytes = out.subarray(0, at)
+  const text = bytes.toString(isAscii ? 'latin1' : 'utf8')
+  return new CanonicalRecord(text, hash('sha256', bytes, 'latin1' as 'binary'), at)
+}
+
+function byText(record: unknown): CanonicalRecord {
+  const text = canonicalJson(record)
+  return new CanonicalRecord(text, digestOf(text), Buffer.byteLength(text))
 }
 
 let out = Buffer.alloc(0)
@@ -67,25 +90,131 @@ let isAscii = true
 /** Starts and ends of values, of all objects that are open. */
 let places = new Uint32Array(8 * MAX_KEYS)
 
-/** What makes a message unusual; no error, since the other way will tell. */
+/** What makes a message or an object unusual; no error, since the other way will tell. */
 const UNUSUAL = new Error('unusual')
 
-/** Bytes written to `out`; 0 if the message is unusual. */
-function transcode(message: Buffer): number {
-  if (message.length > MAX_LENGTH) return 0
+function begin(): void {
   if (out.length === 0) out = Buffer.allocUnsafeSlow(OUT_LENGTH)
   at = 0
   isAscii = true
+}
+
+/** Writes a message to `out`; false if it is unusual. */
+function transcode(message: Buffer): boolean {
+  if (message.length > MAX_LENGTH) return false
+  begin()
   const reader = new ProtoReader(message)
   try {
-    if (reader.varint() !== DATA) return 0
+    if (reader.varint() !== DATA) return false
     const end = reader.lengthEnd(reader.end)
-    if (end !== reader.end) return 0
+    if (end !== reader.end) return false
     writeFields(message, reader, end, 1, 0)
-    return at
+    return true
   } catch {
-    return 0
+    return false
   }
+}
+
+/** Writes an object to `out`; false if it is unusual. What a getter or a `toJSON` throws is thrown. */
+function writeRecord(record: unknown): boolean {
+  if (typeof record !== 'object' || record === null || Array.isArray(record)) return false
+  begin()
+  try {
+    writeMembers(record as Record<string, unknown>, 1)
+    return true
+  } catch (error) {
+    if (error === UNUSUAL) return false
+    throw error
+  }
+}
+
+function writeMembers(object: Record<string, unknown>, depth: number): void {
+  const keys = Object.keys(object)
+  if (depth > MAX_DEPTH || keys.length > MAX_KEYS) throw UNUSUAL
+  const { from, names } = keyOrder(keys)
+  reserve(2)
+  out[at++] = 0x7b
+  let isFirst = true
+  for (let i = 0; i < from.length; i++) {
+    let value = object[keys[from[i]!]!]
+    if (typeof value === 'object') value = plain(value)
+    if (value === undefined) continue
+    const name = names[i]!
+    const { bytes } = name
+    reserve(bytes.length + 1)
+    if (isFirst) isFirst = false
+    else out[at++] = 0x2c
+    isAscii &&= name.isAscii
+    // a name is short: a loop takes a quarter of the time of a call of set()
+    for (let k = 0; k < bytes.length; k++) out[at++] = bytes[k]!
+    writeAny(value, depth)
+  }
+  reserve(1)
+  out[at++] = 0x7d
+}
+
+function writeAny(value: unknown, depth: number): void {
+  if (typeof value === 'string') {
+    reserve(6 * value.length + 2)
+    if (value.length > SHORT || !writeAscii(value)) writeText(writeString(value))
+  } else if (typeof value === 'number') {
+    reserve(32)
+    if (value >= 0 && value <= 0x3fff_ffff && (value | 0) === value && !Object.is(value, -0))
+      writeInteger(value)
+    else writeLatin(writeNumber(value))
+  } else if (value === null) writeLatin('null')
+  else if (typeof value === 'boolean') writeLatin(value ? 'true' : 'false')
+  else if (Array.isArray(value)) {
+    if (depth >= MAX_DEPTH) throw UNUSUAL
+    reserve(1)
+    out[at++] = 0x5b
+    for (let i = 0; i < value.length; i++) {
+      reserve(1)
+      if (i > 0) out[at++] = 0x2c
+      writeAny(plain(value[i]), depth + 1)
+    }
+    reserve(1)
+    out[at++] = 0x5d
+  } else if (typeof value === 'object') writeMembers(value as Record<string, unknown>, depth + 1)
+  else throw UNUSUAL
+}
+
+function reserve(length: number): void {
+  if (at + length > OUT_LENGTH) throw UNUSUAL
+}
+
+/** Copies a text of plain ASCII, between quotes. Gives false, having written nothing, if it is none. */
+function writeAscii(text: string): boolean {
+  const bytes = out
+  let to = at
+  bytes[to++] = 0x22
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    // undefined for what is no byte
+    if (PLAIN[code] !== 1) return false
+    bytes[to++] = code
+  }
+  bytes[to++] = 0x22
+  at = to
+  return true
+}
+
+/** Digits from the last to the first: half of the time of a text of them. */
+function writeInteger(value: number): void {
+  let length = 1
+  for (let most = 10; most <= value; most *= 10) length++
+  let rest = value
+  for (let to = at + length - 1; to >= at; to--) {
+    const next = (rest / 10) | 0
+    out[to] = 0x30 + rest - next * 10
+    rest = next
+  }
+  at += length
+}
+
+function writeLatin(text: string): void {
+  reserve(text.length)
+  for (let i = 0; i < text.length; i++) out[at++] = text.charCodeAt(i)
 }
 
 function writeFields(message: Buffer, reader: ProtoReader, end: number, depth: number, base: number): void {
@@ -137,9 +266,7 @@ function writeValue(message: Buffer, reader: ProtoReader, end: number, depth: nu
     }
     reader.at = end
   } else if (tag === NUMBER) {
-    const value = reader.double(end)
-    const text = writeNumber(value)
-    for (let i = 0; i < text.length; i++) out[at++] = text.charCodeAt(i)
+    writeLatin(writeNumber(reader.double(end)))
   } else if (tag === STRUCT) {
     writeFields(message, reader, reader.lengthEnd(end), depth + 1, base)
   } else if (tag === LIST) {

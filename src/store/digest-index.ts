@@ -35,9 +35,11 @@ export class DigestIndex {
   }
 
   get(digest: string): RecordPlace | undefined {
-    const slot = this.#find(digest)
-    const entry = this.#slots[slot]! - 1
-    if (entry < 0) return undefined
+    const entry = this.#slots[this.#find(digest)]! - 1
+    return entry < 0 ? undefined : this.#placeOf(entry)
+  }
+
+  #placeOf(entry: number): RecordPlace {
     const page = this.#pages[entry >> PAGE_BITS]!
     const at = (entry & (PAGE - 1)) * WORDS
     return { segment: page[at + 8]!, offset: page[at + 9]!, length: page[at + 10]! }
@@ -47,10 +49,13 @@ export class DigestIndex {
     return this.#slots[this.#find(digest)]! > 0
   }
 
-  set(digest: string, segment: number, offset: number, length: number): void {
+  /** Gives the place that was there before. */
+  set(digest: string, segment: number, offset: number, length: number): RecordPlace | undefined {
     const slot = this.#find(digest)
     let entry = this.#slots[slot]! - 1
-    if (entry < 0) {
+    let before: RecordPlace | undefined
+    if (entry >= 0) before = this.#placeOf(entry)
+    else {
       entry = this.#takeFree() ?? this.#used++
       if (entry >> PAGE_BITS === this.#pages.length) this.#pages.push(new Uint32Array(PAGE * WORDS))
       this.#slots[slot] = entry + 1
@@ -62,6 +67,7 @@ export class DigestIndex {
     page[at + 9] = offset
     page[at + 10] = length
     if (this.size * 3 > this.#slots.length * 2) this.#grow()
+    return before
   }
 
   delete(digest: string): boolean {

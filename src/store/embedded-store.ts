@@ -1,8 +1,8 @@
 import { StateError, StoreError, asError, describe } from '../errors.ts'
 import { checkInteger, checkSignal } from '../options.ts'
-import { canonicalJson, parseCanonical, type JsonObject } from './canonical-json.ts'
-import { CanonicalRecord } from './canonical-record.ts'
-import { cidOfDigest, digestOf, digestOfCid } from './cid.ts'
+import { parseCanonical, type JsonObject } from './canonical-json.ts'
+import { canonicalOf, type CanonicalRecord } from './canonical-record.ts'
+import { cidOfDigest, digestOfCid } from './cid.ts'
 import { itemBatches } from './item-batches.ts'
 import { metaOf } from './messages.ts'
 import { tooLong } from './proto-writer.ts'
@@ -21,12 +21,6 @@ import { StreamStore } from './stream-store.ts'
 /** Longest record that an embedded store takes unless told otherwise, in bytes of its canonical JSON: 4 MiB. */
 export const DEFAULT_MAX_RECORD_LENGTH = 4 * 1024 * 1024
 
-/** A record on its way in: its canonical JSON, and the digest of that. */
-export interface HashedRecord {
-  readonly digest: string
-  readonly text: string
-}
-
 /**
  * A store in this process. What a subclass has to do is to put, get and delete texts by their digests; batches, windows, results
  * and errors are done here.
@@ -41,7 +35,7 @@ export abstract class EmbeddedStore extends StreamStore {
   }
 
   /** Stores texts that are no longer than allowed. Rejects if none of them is sure to be stored. */
-  protected abstract putAll(records: readonly HashedRecord[]): Promise<void> | void
+  protected abstract putAll(records: readonly CanonicalRecord[]): Promise<void> | void
   /** The text of a digest; undefined if there is none. */
   protected abstract getText(digest: string): string | undefined
   /** Rejects if none of them is sure to be deleted. */
@@ -51,16 +45,15 @@ export abstract class EmbeddedStore extends StreamStore {
   pushStream(records: ItemSource<unknown>, options: StoreStreamOptions = {}): StoreStream<RefResult> {
     return this.#operation('pushStream', records, options, async (run, index) => {
       const results: RefResult[] = []
-      const all: HashedRecord[] = []
+      const all: CanonicalRecord[] = []
       for (const [i, record] of run.entries()) {
         try {
-          const { text, digest } = hashed(record)
-          // a character is at least one byte
-          if (text.length > this.#maxRecordLength || Buffer.byteLength(text) > this.#maxRecordLength) {
-            throw tooLong('send', this.#maxRecordLength, Buffer.byteLength(text))
+          const canonical = canonicalOf(record)
+          if (canonical.byteLength > this.#maxRecordLength) {
+            throw tooLong('send', this.#maxRecordLength, canonical.byteLength)
           }
-          all.push({ digest, text })
-          results.push({ index: index + i, ref: { cid: cidOfDigest(digest) } })
+          all.push(canonical)
+          results.push({ index: index + i, ref: { cid: cidOfDigest(canonical.digest) } })
         } catch (error) {
           results.push({ index: index + i, error: itemError(error, index + i) })
         }
@@ -170,12 +163,6 @@ export abstract class EmbeddedStore extends StreamStore {
       },
     })
   }
-}
-
-function hashed(record: unknown): HashedRecord {
-  if (record instanceof CanonicalRecord) return record
-  const text = canonicalJson(record)
-  return { text, digest: digestOf(text) }
 }
 
 /** The CID that a ref names. */

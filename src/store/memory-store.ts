@@ -1,4 +1,5 @@
-import { DEFAULT_MAX_RECORD_LENGTH, EmbeddedStore, type HashedRecord } from './embedded-store.ts'
+import type { CanonicalRecord } from './canonical-record.ts'
+import { DEFAULT_MAX_RECORD_LENGTH, EmbeddedStore } from './embedded-store.ts'
 
 /** Options of {@link MemoryStore}. */
 export interface MemoryStoreOptions {
@@ -39,7 +40,7 @@ export class MemoryStore extends EmbeddedStore {
     return this.#texts.size
   }
 
-  protected override putAll(records: readonly HashedRecord[]): void {
+  protected override putAll(records: readonly CanonicalRecord[]): void {
     for (const { digest, text } of records) this.#texts.set(digest, text)
   }
 

@@ -22,22 +22,26 @@ export interface SegmentFrame {
   readonly end: number
 }
 
-/** Writes a frame at `at` and returns its end. There must be room for `text.length * 3 + MAX_OVERHEAD` bytes. */
-export function writeFrame(bytes: Buffer, at: number, kind: number, digest: string, text: string): number {
-  // most text is ASCII: a character is a byte then, and the length is known before the text is written
-  let textStart = at + 1 + lengthBytes(FIXED_LENGTH + text.length) + FIXED_LENGTH
-  let length = bytes.write(text, textStart, 'utf8')
-  if (length !== text.length) {
-    textStart = at + 1 + lengthBytes(FIXED_LENGTH + length) + FIXED_LENGTH
-    length = bytes.write(text, textStart, 'utf8')
-  }
+/** Writes a frame at `at` and returns its end. There must be room for `byteLength + MAX_OVERHEAD` bytes. */
+export function writeFrame(
+  bytes: Buffer,
+  at: number,
+  kind: number,
+  digest: string,
+  text: string,
+  byteLength: number,
+): number {
+  const textStart = at + 1 + lengthBytes(FIXED_LENGTH + byteLength) + FIXED_LENGTH
+  // of ASCII, which most text is, a copy is the whole work
+  bytes.write(text, textStart, byteLength, byteLength === text.length ? 'latin1' : 'utf8')
   bytes[at] = kind
-  let rest = FIXED_LENGTH + length
+  bytes[at] = kind
+  let rest = FIXED_LENGTH + byteLength
   let i = at + 1
   for (; rest > 127; rest = Math.floor(rest / 128)) bytes[i++] = (rest % 128) | 128
   bytes[i++] = rest
   bytes.write(digest, i + 4, 32, 'latin1')
-  const end = textStart + length
+  const end = textStart + byteLength
   bytes.writeUInt32LE(checksum(bytes, i + 4, end, kind), i)
   return end
 }

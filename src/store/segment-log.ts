@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { StoreError, asError } from '../errors.ts'
 import { checkChoice, checkInteger, checkString } from '../options.ts'
 import { cidOfDigest } from './cid.ts'
-import { DigestIndex } from './digest-index.ts'
+import { DigestIndex, type RecordPlace } from './digest-index.ts'
 import { MAX_OVERHEAD, PUT, TOMBSTONE, readFrame, writeFrame } from './segment-frame.ts'
 import { MAX_TEXT_LENGTH, SegmentFile, type Damage } from './segment-file.ts'
 import { lockFolder } from './store-lock.ts'
@@ -47,6 +47,8 @@ export interface SegmentLogOptions {
 export interface LogEntry {
   readonly digest: string
   readonly text: string
+  /** Bytes of the text in UTF-8. */
+  readonly byteLength: number
 }
 
 /** What a compaction did. */
@@ -188,7 +190,7 @@ export class SegmentLog {
       const known = new Set(digests.filter((digest) => this.#index.has(digest)))
       return this.#write(
         TOMBSTONE,
-        [...known].map((digest) => ({ digest, text: '' })),
+        [...known].map((digest) => ({ digest, text: '', byteLength: 0 })),
       )
     })
   }
@@ -255,8 +257,8 @@ export class SegmentLog {
       at = 0
     }
     for (let i = 0; i < entries.length; i++) {
-      const { digest, text } = entries[i]!
-      const most = text.length * 3 + MAX_OVERHEAD
+      const { digest, text, byteLength } = entries[i]!
+      const most = byteLength + MAX_OVERHEAD
       if (at > 0 && at + most > this.#out.length) await flush(i)
       if (most > this.#out.length) this.#out = Buffer.allocUnsafeSlow(most)
       const isFull = this.#active.size + at > this.#options.segmentLength
@@ -264,7 +266,7 @@ export class SegmentLog {
         if (at > 0) await flush(i)
         await this.#rotate()
       }
-      at = writeFrame(this.#out, at, kind, digest, text)
+      at = writeFrame(this.#out, at, kind, digest, text, byteLength)
       ends[i] = at
     }
     if (at > 0) await flush(entries.length)
@@ -343,12 +345,13 @@ export class SegmentLog {
 
   /** Takes the newest word on a digest into the index. */
   #place(segment: SegmentFile, kind: number, digest: string, offset: number, length: number): void {
-    const before = this.#index.get(digest)
-    if (before !== undefined) this.#segments.get(before.segment)!.garbage += before.length
+    let before: RecordPlace | undefined
     if (kind === TOMBSTONE) {
+      before = this.#index.get(digest)
       segment.garbage += length
       this.#index.delete(digest)
-    } else this.#index.set(digest, segment.id, offset, length)
+    } else before = this.#index.set(digest, segment.id, offset, length)
+    if (before !== undefined) this.#segments.get(before.segment)!.garbage += before.length
     if (this.#corrupt.size > 0) this.#corrupt.delete(digest)
   }
 
@@ -370,7 +373,7 @@ export class SegmentLog {
     let size = 0
     for (const digest of live) {
       const text = this.get(digest)!
-      run.push({ digest, text })
+      run.push({ digest, text, byteLength: Buffer.byteLength(text) })
       size += text.length
       if (size < RUN_LENGTH) continue
       await this.#write(PUT, run)

@@ -1,5 +1,6 @@
 import { checkInteger } from '../options.ts'
-import { DEFAULT_MAX_RECORD_LENGTH, EmbeddedStore, type HashedRecord } from './embedded-store.ts'
+import type { CanonicalRecord } from './canonical-record.ts'
+import { DEFAULT_MAX_RECORD_LENGTH, EmbeddedStore } from './embedded-store.ts'
 import { MAX_TEXT_LENGTH, type Damage } from './segment-file.ts'
 import { SegmentLog, type CompactionReport, type SegmentLogOptions } from './segment-log.ts'
 
@@ -83,7 +84,7 @@ export class SegmentStore extends EmbeddedStore {
     return this.#log.compact()
   }
 
-  protected override putAll(records: readonly HashedRecord[]): Promise<void> | void {
+  protected override putAll(records: readonly CanonicalRecord[]): Promise<void> | void {
     return this.#log.putAll(records)
   }
 

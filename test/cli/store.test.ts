@@ -1,11 +1,12 @@
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { canonicalJson, cidOf } from '../../src/store/index.ts'
-import { millrace, outcome, shell, start } from './helpers.ts'
+import { millrace, outcome, shell, start, userEnv } from './helpers.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'millrace-cli-store-'))
 t.teardown(() => rmSync(root, { recursive: true }))
@@ -144,4 +145,164 @@ t.test('store push: a signal ends the input, and what was read is stored and tol
   const { status, stdout } = await ended
   t.equal(status, 130)
   t.match(lines(stdout), [{ index: 0, cid: cidOf('{"kept":1}') }])
+})
+
+/** Files of a certificate that signs itself. */
+function certificate(name: string): { readonly cert: string; readonly key: string } {
+  const [key, cert] = [join(root, `${name}.key`), join(root, `${name}.pem`)]
+  const subject = ['-subj', `/CN=${name}`, '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1']
+  const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
+  execFileSync('openssl', ['req', '-x509', ...kind, '-keyout', key, '-out', cert, '-days', '2', ...subject], {
+    stdio: 'ignore',
+  })
+  return { key, cert }
+}
+
+/** Starts `store serve` and gives its port. */
+async function serve(args: readonly string[]) {
+  const child = start(['store', 'serve', '--port', '0', ...args])
+  const ended = outcome(child)
+  const [said] = (await once(child.stderr!, 'data')) as [Buffer]
+  return {
+    port: Number(/:(\d+)\n/.exec(String(said))?.[1]),
+    said: String(said),
+    stop: () => (child.kill('SIGTERM'), ended),
+  }
+}
+
+t.test('store, with --store: what each option does, for each verb', async (t) => {
+  const folder = join(root, 'options')
+  const two = '{"a":1}\n{"text":"' + 'x'.repeat(200) + '"}\n'
+  const [short, long] = ['{"a":1}', two.split('\n')[1]!].map(cidOf) as [string, string]
+  const refs = `${short}\n${long}\n`
+  const pushed = (...cids: string[]) =>
+    cids.map((cid, index) => `${JSON.stringify({ index, cid })}\n`).join('')
+  const input = join(root, 'two.ndjson')
+  writeFileSync(input, two)
+  // in order: what is told of one is what the next finds
+  for (const [verb, args, stdin, status, stdout, stderr] of [
+    ['push', ['--max-message', '100B'], two, 4, pushed(short), /at most 100 bytes/],
+    ['push', ['--max-message', '1KiB', '--fsync', 'always'], two, 0, pushed(short, long), /^$/],
+    ['push', ['--fsync', 'interval', '-q'], two, 0, pushed(short, long), /^$/],
+    ['push', ['--fsync', 'never', '--concurrency', '3'], two, 0, pushed(short, long), /^$/],
+    ['push', [input], '', 0, pushed(short, long), /^$/],
+    ['push', ['-'], two, 0, pushed(short, long), /^$/],
+    ['push', ['--progress', '--stats'], two, 0, pushed(short, long), /2/],
+    ['push', ['--results', '--window', '1'], two, 0, pushed(short, long), /^$/],
+    ['push', ['--fsync', 'sometimes'], two, 2, '', /always, interval, never/],
+    ['push', ['--max-message', 'much'], two, 2, '', /--max-message/],
+    ['push', ['--window', 'x'], two, 2, '', /--window/],
+    ['push', ['--concurrency', '0'], two, 2, '', /concurrency/],
+    ['push', ['--retries', '-1'], two, 2, '', /--retries/],
+    ['push', ['--stats', 'xml'], two, 2, '', /--stats|argument/],
+    ['push', ['--no-such'], two, 2, '', /--no-such/],
+    ['pull', ['--window', '1', '--concurrency', '2'], refs, 0, two, /^$/],
+    ['pull', ['--fsync', 'never', '--stats=json'], refs, 0, two, /"recordsOut":2/],
+    ['lookup', ['--window', '1', '--results'], `${short}\n`, 0, /^{"index":0,"cid":"b/, /^$/],
+    ['delete', ['--fsync', 'always', '--window', '1'], `${long}\n`, 0, pushed(long), /^$/],
+    ['pull', ['--results'], refs, 4, /^{"index":0,"record":{"a":1}}\n{"index":1,"error":/, /^$/],
+    ['lookup', [], `${long}\n`, 4, '', /"index":0,"error"/],
+    ['delete', ['--results'], 'no CID\n', 4, /^{"index":0,"error"/, /^$/],
+  ] as const) {
+    const name = `${verb} ${args.join(' ')}`
+    const got = await millrace(['store', verb, '--store', folder, ...args], stdin)
+    t.equal(got.status, status, `${name}: ${got.stderr}`)
+    t.match(got.stdout, stdout, name)
+    if (stdout === '') t.equal(got.stdout, '', name)
+    t.match(got.stderr, stderr, name)
+  }
+  for (const [verb, stdin] of [
+    ['push', two],
+    ['pull', `${short}\n`],
+    ['lookup', `${short}\n`],
+    ['delete', `${short}\n`],
+  ] as const) {
+    const file = join(root, `${verb}.out`)
+    const got = await millrace(['store', verb, '--store', folder, '--output', file], stdin)
+    t.strictSame([got.status, got.stdout], [0, ''], verb)
+    t.match(readFileSync(file, 'utf8'), verb === 'pull' ? '{"a":1}\n' : `"cid":"${short}"`, verb)
+  }
+})
+
+t.test('store, with --addr: TLS, tokens, limits and retries, for the client and for serve', async (t) => {
+  const own = certificate('own')
+  const friend = certificate('friend')
+  const stranger = certificate('stranger')
+  const [token, wrong] = [join(root, 'tokens'), join(root, 'wrong')]
+  writeFileSync(token, 'first\nsecond\n')
+  writeFileSync(join(root, 'second'), 'second\n')
+  writeFileSync(wrong, 'third\n')
+  const server = await serve(
+    [
+      ['--store', join(root, 'served'), '--host', 'localhost', '--fsync', 'never', '--window', '2'],
+      ['--tls-cert', own.cert, '--tls-key', own.key, '--tls-ca', friend.cert, '--token-file', token],
+      ['--max-message', '2KiB'],
+    ].flat(),
+  )
+  t.match(server.said, /serving on localhost:/)
+  const [ca, cert] = [
+    ['--tls-ca', own.cert],
+    ['--tls-cert', friend.cert, '--tls-key', friend.key],
+  ]
+  const second = ['--token-file', join(root, 'second')]
+  const good = [...ca, ...cert, ...second]
+  const one = '{"a":1}\n'
+  const long = `{"a":1}\n{"text":"${'x'.repeat(3000)}"}\n`
+  const trusting = { env: userEnv({ NODE_EXTRA_CA_CERTS: own.cert }) }
+  for (const [args, input, status, options] of [
+    [good, one, 0],
+    [[...good, '--gzip', '--window', '1', '--concurrency', '2', '--retries', '0'], one.repeat(50), 0],
+    [['--tls', ...cert, ...second], one, 0, trusting],
+    [[...cert, ...second], one, 0, trusting],
+    [['--tls', ...cert, ...second], one, 1],
+    [['--tls', ...second], one, 1, trusting],
+    [[...ca, ...second], one, 1],
+    [second, one, 1],
+    [[...ca, '--tls-cert', stranger.cert, '--tls-key', stranger.key, ...second], one, 1],
+    [[...ca, ...cert], one, 1],
+    [[...ca, ...cert, '--token-file', wrong], one, 1],
+    // refused by the server, and by the client itself
+    [good, long, 4],
+    [[...good, '--max-message', '1KiB'], long, 4],
+    [[...good, '--tls-ca', join(root, 'none')], one, 2],
+    [[...ca, '--tls-cert', join(root, 'none'), ...second], one, 2],
+  ] as const) {
+    const retries = args.includes('--retries') ? [] : ['--retries', '0']
+    const all = ['store', 'push', '--addr', `localhost:${server.port}`, ...args, ...retries]
+    const got = await millrace(all, input, options)
+    t.equal(got.status, status, `${args.join(' ')}: ${got.stderr}`)
+  }
+  const cid = cidOf('{"a":1}')
+  for (const [verb, stdout] of [
+    ['pull', one],
+    ['lookup', /^{"index":0,"cid":"/],
+    ['delete', `${JSON.stringify({ index: 0, cid })}\n`],
+  ] as const) {
+    const got = await millrace(['store', verb, '--addr', `localhost:${server.port}`, ...good], `${cid}\n`)
+    t.equal(got.status, 0, `${verb}: ${got.stderr}`)
+    t.match(got.stdout, stdout, verb)
+  }
+  const place = ['store', 'serve', '--store', join(root, 'other')]
+  for (const [args, status, stderr] of [
+    [[...place, '--port', String(server.port), '--host', 'localhost'], 1, /EADDRINUSE/],
+    [[...place, '--port', 'x'], 2, /--port/],
+    [[...place, '--tls-cert', own.cert], 2, /need each other/],
+    [[...place, '--tls-key', own.key], 2, /need each other/],
+    [[...place, '--window', '0'], 2, /window/],
+    [['store', 'serve'], 2, /--store DIR or --addr/],
+  ] as const) {
+    const got = await millrace(args)
+    t.equal(got.status, status, `${args.join(' ')}: ${got.stderr}`)
+    t.match(got.stderr, stderr)
+  }
+  t.equal((await server.stop()).status, 143)
+})
+
+t.test('store serve --addr: passes on to another server', async (t) => {
+  const inner = await serve(['--store', join(root, 'inner')])
+  const outer = await serve(['--addr', `127.0.0.1:${inner.port}`, '--retries', '1', '--gzip'])
+  const got = await millrace(['store', 'push', '--addr', `127.0.0.1:${outer.port}`], ndjson)
+  t.strictSame([got.status, lines(got.stdout).map((each) => each.cid)], [0, cids], got.stderr)
+  await outer.stop()
+  await inner.stop()
 })

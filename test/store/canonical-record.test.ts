@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import * as fc from 'fast-check'
 import t from 'tap'
 import { canonicalJson } from '../../src/store/canonical-json.ts'
-import { CanonicalRecord, canonicalOfMessage } from '../../src/store/canonical-record.ts'
+import { CanonicalRecord, canonicalOf, canonicalOfMessage } from '../../src/store/canonical-record.ts'
 import { cidOfDigest, digestOf } from '../../src/store/cid.ts'
 import { MemoryStore } from '../../src/store/index.ts'
 import { decodeRecord, encodeRecord } from '../../src/store/messages.ts'
@@ -113,3 +113,86 @@ t.test('CanonicalRecord: stands for its record', async (t) => {
   const { cid } = await store.push(record)
   t.strictSame(await store.pull(cid), { a: null, b: [1, 'é'] })
 })
+
+t.test(
+  'canonicalOf: the text, length and digest that canonicalJson and digestOf give, or the same error',
+  async (t) => {
+    const outcome = (work: () => unknown) => {
+      try {
+        return work()
+      } catch (error) {
+        return String(error)
+      }
+    }
+    const same = (record: unknown) => {
+      const got = outcome(() => {
+        const { text, digest, byteLength } = canonicalOf(record)
+        return { text, digest, byteLength }
+      })
+      const expected = outcome(() => {
+        const text = canonicalJson(record)
+        return { text, digest: digestOf(text), byteLength: Buffer.byteLength(text) }
+      })
+      t.strictSame(got, expected)
+    }
+    const anyKey = fc.oneof(
+      fc.string({ unit: 'grapheme', maxLength: 6 }),
+      fc.string({ unit: 'binary', maxLength: 3 }),
+    )
+    const anyNumber = fc.oneof(
+      fc.integer(),
+      fc.maxSafeInteger(),
+      fc.double(),
+      fc.constantFrom(0, -0, 9, 10, 99, 2 ** 30 - 1, 2 ** 30),
+    )
+    const { tree } = fc.letrec((tie) => ({
+      tree: fc.oneof(
+        { maxDepth: 4 },
+        fc.oneof(anyNumber, fc.string({ unit: 'grapheme' }), fc.string({ unit: 'binary' }), fc.boolean()),
+        fc.constantFrom(null, undefined, 1n, new Date(0), 'x'.repeat(300), '\ud800'),
+        fc.array(tie('tree'), { maxLength: 4 }),
+        fc.dictionary(anyKey, tie('tree'), { maxKeys: 5 }),
+      ),
+    }))
+    fc.assert(
+      fc.property(fc.dictionary(anyKey, tree, { noNullPrototype: true }), (record) => same(record)),
+      { numRuns: 1000 },
+    )
+    const deep = (levels: number, wrap: (inner: unknown) => unknown) => {
+      let value: unknown = 1
+      for (let i = 0; i < levels; i++) value = wrap(value)
+      return { value }
+    }
+    for (const levels of [62, 63, 64, 65, 999, 1000]) {
+      same(deep(levels, (a) => ({ a })))
+      same(deep(levels, (a) => [a]))
+    }
+    for (const record of [[], null, 7, new Date(0), { a: () => 1 }, { a: NaN }, { toJSON: () => ({ b: 1 }) }])
+      same(record)
+    // as wide and as long as is written as bytes, and more
+    for (const count of [256, 257])
+      same(Object.fromEntries(Array.from({ length: count }, (_, i) => [`k${i}`, i])))
+    for (const length of [261_000, 263_000, 2_000_000]) same({ a: 'é'.repeat(length), b: [1, 2], c: {} })
+    same({ a: 'x'.repeat(262_140), b: 'x'.repeat(262_140), c: Array(1_500_000).fill(1) })
+    t.throws(
+      () =>
+        canonicalOf({
+          toJSON: () => {
+            throw new RangeError('mine')
+          },
+        }),
+      RangeError,
+    )
+    t.throws(
+      () =>
+        canonicalOf({
+          a: {
+            toJSON: () => {
+              throw new RangeError('mine')
+            },
+          },
+        }),
+      RangeError,
+    )
+  },
+)
