@@ -62,9 +62,10 @@ export function canonicalOfMessage(message: Buffer): CanonicalRecord {
 }
 
 /**
- * A record in, its canonical JSON and digest out: what `canonicalJson` and `digestOf` make of it, in a third of the time. Text that
- * is put together of pieces has to be made flat before it can be hashed, and most strings are copied faster than they are tested;
- * so most records are written as bytes. What is unusual about the others is left to `canonicalJson`.
+ * A record in, its canonical JSON and digest out: what `canonicalJson` and `digestOf` make of it. Text that is put together of pieces
+ * has to be made flat before it can be hashed, and most strings are copied faster than they are tested; so most records are written
+ * as bytes: 5.5 µs in place of 6.9 for 32 fields in 1 KiB, the same for one long string. What is unusual about the others is left to
+ * `canonicalJson`.
  *
  * @throws {@link StoreError} as `canonicalJson` does.
  */
