@@ -21,7 +21,8 @@ export class FileSource implements ChunkSource {
   readonly size: number | undefined
   readonly #descriptor: Descriptor
   #reading = 0
-  #closing: (() => void) | undefined
+  #isClosing = false
+  #onClosed: ((error: Error | null) => void) | undefined
 
   constructor(name: string, descriptor: Descriptor, size: number | undefined) {
     this.name = name
@@ -30,6 +31,8 @@ export class FileSource implements ChunkSource {
   }
 
   read(target: Buffer, length: number, position: number, done: ReadCallback): void {
+    // the number may be that of another file by now
+    if (this.#isClosing) return process.nextTick(done, null, 0)
     this.#reading++
     let filled = 0
     const step = () =>
@@ -42,19 +45,28 @@ export class FileSource implements ChunkSource {
         (error, bytes) => {
           filled += bytes
           // a file may give less than asked for and still not be at its end (a signal, a network file system)
-          const again = !error && bytes > 0 && filled < length && this.size !== undefined && !this.#closing
+          const again = !error && bytes > 0 && filled < length && this.size !== undefined && !this.#isClosing
           if (again) return step()
           this.#reading--
           done(error, filled)
-          if (this.#reading === 0) this.#closing?.()
+          this.#closeWhenIdle()
         },
       )
     step()
   }
 
   close(done: (error: Error | null) => void): void {
+    this.#isClosing = true
+    this.#onClosed = done
+    this.#closeWhenIdle()
+  }
+
+  /** Once, though it is asked for twice when `close` is called by who gets the last read: to close a number again may close another file. */
+  #closeWhenIdle(): void {
     // a read under way would go on writing into its buffer, or read from whatever file gets the number next
-    this.#closing = () => this.#descriptor.close(done)
-    if (this.#reading === 0) this.#closing()
+    if (this.#reading > 0 || this.#onClosed === undefined) return
+    const done = this.#onClosed
+    this.#onClosed = undefined
+    this.#descriptor.close(done)
   }
 }

@@ -13,6 +13,7 @@ import t from 'tap'
 import { FileError, MillraceError, OptionError, StateError } from '../../src/errors.ts'
 import { BufferPool } from '../../src/flow/buffer-pool.ts'
 import { ChunkedReader, MAX_CHUNK_SIZE, type ChunkedReaderOptions } from '../../src/framing/chunked-reader.ts'
+import { FileSource } from '../../src/framing/file-source.ts'
 import type { ChunkedReaderInput } from '../../src/framing/open-chunk-source.ts'
 
 const dir = t.testdir({})
@@ -445,6 +446,31 @@ t.test('ChunkedReader: abort, destroy and break close the file and end the readi
   await once(unread, 'close')
   await t.rejects(unread.borrowed().next(), { code: 'ERR_MILLRACE_READER_DESTROYED' })
   t.equal(openDescriptors(), before)
+})
+
+t.test('FileSource: closes its descriptor once, after the reads, whenever it is told to', async (t) => {
+  for (const when of ['by who gets a read', 'while one is under way', 'before one']) {
+    const fd = fs.openSync(file, 'r')
+    let closed = 0
+    const close = (done: (error: Error | null) => void) => {
+      closed++
+      fs.close(fd, done)
+    }
+    const source = new FileSource('file', { fd, close }, bytes.length)
+    const closing = () => new Promise<Error | null>((resolve) => source.close(resolve))
+    const reading = (then = () => {}) =>
+      new Promise<number>((resolve) =>
+        source.read(Buffer.alloc(9), 9, 0, (_, read) => {
+          then()
+          resolve(read)
+        }),
+      )
+    if (when === 'by who gets a read') t.equal(await reading(() => void closing()), 9)
+    else if (when === 'before one') t.strictSame(await Promise.all([closing(), reading()]), [null, 0], when)
+    else t.strictSame(await Promise.all([reading(), closing()]), [9, null], when)
+    await new Promise(setImmediate)
+    t.equal(closed, 1, when)
+  }
 })
 
 t.test('ChunkedReader: a read under way ends before the file is closed', async (t) => {

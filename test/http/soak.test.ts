@@ -15,7 +15,7 @@ t.test(
     const report = JSON.parse(stdout) as { responses: number; liveMB: number }
     t.match(report, { faults: 0, connections: 0, active: 0 })
     t.ok(report.responses >= 60, `${report.responses} responses`)
-    // each of 60 may hold some 500 KB, counting the unused rest of its buffer of the pool; their responses are 600 MB
-    t.ok(report.liveMB < 60, `${report.liveMB} MB`)
+    // each of 60 holds some 300 KB, and V8 may not have let go of as much again; their responses are 600 MB
+    t.ok(report.liveMB < 150, `${report.liveMB} MB`)
   },
 )

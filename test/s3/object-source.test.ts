@@ -58,6 +58,8 @@ t.test('ObjectSource: any range is the slice of the object', async (t) => {
       examples: [
         [[0, BYTES.byteLength], false],
         [[0, 0], false],
+        [[1, 0], false],
+        [[1, 0], true],
         [[BYTES.byteLength, BYTES.byteLength], true],
       ],
     },

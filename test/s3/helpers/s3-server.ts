@@ -112,7 +112,18 @@ export class S3Server {
       const md5 = readFileSync(join(this.directory, BUCKET, `${key}._S3rver_object.md5`), 'utf8')
       if (ifMatch !== `"${md5}"`) return refuse(request, response, 412, 'PreconditionFailed')
     }
+    // s3rver takes an end of 0 for none
+    if (request.headers.range === 'bytes=0-0') return this.#sendFirstByte(url, response)
     this.#handler!(request, response)
+  }
+
+  #sendFirstByte(url: URL, response: ServerResponse): void {
+    const key = decodeURIComponent(url.pathname.slice(BUCKET.length + 2))
+    const content = this.object(key)!
+    const md5 = readFileSync(join(this.directory, BUCKET, `${key}._S3rver_object.md5`), 'utf8')
+    const range = `bytes 0-0/${content.length}`
+    response.writeHead(206, { 'content-length': 1, 'content-range': range, etag: `"${md5}"` })
+    response.end(content.subarray(0, 1))
   }
 }
 
