@@ -4,6 +4,7 @@ import { checkBoolean, checkInteger, checkSignal, checkString } from '../options
 import { CompressSink } from './compress-sink.ts'
 import type { DataFetcher } from './data-fetcher.ts'
 import { LateSource } from './item-source.ts'
+import { LateAbort } from './late-abort.ts'
 import { NodeSink, type NodeRequest, type NodeResponse } from './node-sink.ts'
 import { ReadableSink, type ReadyResponse } from './readable-sink.ts'
 import { ResponsePump, type PumpOutcome } from './response-pump.ts'
@@ -16,7 +17,6 @@ import {
 } from './response-plan.ts'
 import type { ResponseSink } from './response-sink.ts'
 import { limiterOf, type StreamerConfig } from './streamer-config.ts'
-import { LateAbort } from './late-abort.ts'
 import { workSource, workTransform, type Work } from './transform-items.ts'
 import { WebSink } from './web-sink.ts'
 

@@ -35,7 +35,6 @@ export function writeFrame(
   // of ASCII, which most text is, a copy is the whole work
   bytes.write(text, textStart, byteLength, byteLength === text.length ? 'latin1' : 'utf8')
   bytes[at] = kind
-  bytes[at] = kind
   let rest = FIXED_LENGTH + byteLength
   let i = at + 1
   for (; rest > 127; rest = Math.floor(rest / 128)) bytes[i++] = (rest % 128) | 128

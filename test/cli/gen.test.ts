@@ -14,7 +14,7 @@ const folder = mkdtempSync(join(tmpdir(), 'millrace-gen-'))
 const server = await new S3Server().start()
 t.teardown(async () => {
   rmSync(folder, { recursive: true })
-  await server.stop()
+  await server.die()
 })
 
 const bytes = (options: ObjectOptions, seed: Seed = 42) =>

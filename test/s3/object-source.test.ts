@@ -22,7 +22,7 @@ import { BUCKET, CREDENTIALS, CutProxy, S3Server } from './helpers/s3-server.ts'
 
 const quick = new Policy({ retries: 3, minDelay: 1, maxDelay: 5, retryable: isRetryableS3 })
 const server = await new S3Server().start()
-t.teardown(() => server.stop())
+t.teardown(() => server.die())
 t.beforeEach(() => {
   server.intercept = () => false
   server.honoursIfMatch = true

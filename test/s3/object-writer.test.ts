@@ -19,7 +19,7 @@ import { BUCKET, CREDENTIALS, S3Server, refuse } from './helpers/s3-server.ts'
 const MiB = 2 ** 20
 const quick = new Policy({ retries: 3, minDelay: 1, maxDelay: 5, retryable: isRetryableS3 })
 const server = await new S3Server().start()
-t.teardown(() => server.stop())
+t.teardown(() => server.die())
 t.beforeEach(() => {
   server.intercept = () => false
   server.requests.length = 0

@@ -28,7 +28,7 @@ export type Intercept = (request: IncomingMessage, response: ServerResponse) => 
 
 /**
  * s3rver on loopback, over a folder of its own, with what it lacks and S3 has: AbortMultipartUpload, ListParts, If-Match, and
- * the refusal of parts for an upload that is no more. Can die at any time, and come back on the same port.
+ * the refusal of parts for an upload that is no more, and ranges of the first byte. Can die at any time, and come back on the same port.
  */
 export class S3Server {
   readonly directory = folderUntilExit()
@@ -64,10 +64,6 @@ export class S3Server {
     this.#server!.close()
     this.#server!.closeAllConnections()
     await closed
-  }
-
-  async stop(): Promise<void> {
-    await this.die()
   }
 
   options(port = this.port): S3ConnectionOptions {
