@@ -7,6 +7,7 @@ import {
   GrpcStore,
   SegmentStore,
   StoreServer,
+  canonicalRecords,
   type GrpcStoreOptions,
   type ItemSource,
   type Store,
@@ -41,6 +42,7 @@ interface StoreFlags extends CommonOptions {
 interface OperationFlags extends StoreFlags {
   readonly results?: boolean
   readonly output?: string
+  readonly workers?: number
 }
 
 interface ServeFlags extends StoreFlags {
@@ -86,6 +88,14 @@ export function addStore(program: Command, exit: (status: number) => void): void
       .description(description)
       .argument('[FILE]', 'input file or s3://bucket/key; - or none is stdin')
     addPlace(command)
+    if (name === 'push') {
+      command.addOption(
+        new Option(
+          '-j, --workers <N>',
+          'worker threads that parse and make the CIDs, with --store: for records with many numbers (default: 0, the main thread does it)',
+        ).argParser(parseCount),
+      )
+    }
     command
       .option('--results', 'one envelope a line on stdout for every item, failed ones too')
       .option(
@@ -100,12 +110,12 @@ export function addStore(program: Command, exit: (status: number) => void): void
   const operation =
     <I>(
       method: 'pushStream' | 'pullStream' | 'lookupStream' | 'deleteStream',
-      read: (input: Input) => ItemSource<I>,
+      read: (input: Input, flags: OperationFlags) => ItemSource<I>,
     ) =>
-    () =>
+    (flags: OperationFlags) =>
     (each: Store, input: Input, options: StoreStreamOptions) =>
       (each[method] as (items: ItemSource<I>, options: StoreStreamOptions) => StoreStream<never>)(
-        read(input),
+        read(input, flags),
         options,
       )
   add(
@@ -315,8 +325,10 @@ async function serveStore(flags: ServeFlags): Promise<number> {
   }
 }
 
-function recordsOf(input: Input): ItemSource<unknown> {
-  return readJson(input.content(), { batches: true })
+function recordsOf(input: Input, { addr, workers }: OperationFlags): ItemSource<unknown> {
+  if (workers === undefined || workers === 0) return readJson(input.content(), { batches: true })
+  if (addr !== undefined) throw new UsageError('-j is for --store: a server makes the CIDs by itself')
+  return canonicalRecords(input.content(), { workers })
 }
 
 /** CIDs, one a line; a line that is JSON is asked for its `cid`. */

@@ -13,7 +13,6 @@ export const MAX_RECORD_DEPTH = 1000
 // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
 const SPECIAL = /[\u0000-\u001f"\\<>&\u2028\u2029\ud800-\udfff]/
 const ESCAPED_BY_GO = /[<>&\u2028\u2029]/g
-const LONE_SURROGATE = /\p{Surrogate}/u
 /** From here on the order of UTF-16 units is not the order of bytes in UTF-8. */
 const HIGH = /[\ud800-\uffff]/
 
@@ -115,7 +114,7 @@ export function invalid(problem: string): StoreError {
 
 /** @throws {@link StoreError} if the text has half a surrogate pair, which no encoding can carry. */
 export function checkWellFormed(text: string): void {
-  if (LONE_SURROGATE.test(text)) throw invalid(`expected well-formed text, got ${describe(text)}`)
+  if (!text.isWellFormed()) throw invalid(`expected well-formed text, got ${describe(text)}`)
 }
 
 function write(value: unknown, depth: number): string {
@@ -182,7 +181,7 @@ function isSame(known: readonly string[], keys: readonly string[]): boolean {
 }
 
 /** Text as Go's encoder writes it. */
-export function writeString(text: string): string {
+function writeString(text: string): string {
   if (!SPECIAL.test(text)) return `"${text}"`
   checkWellFormed(text)
   return JSON.stringify(text).replace(

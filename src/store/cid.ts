@@ -31,8 +31,8 @@ export function cidOf(canonical: string): string {
   return cidOfDigest(digestOf(canonical))
 }
 
-/** The sha2-256 of a text in UTF-8, a character for each byte: strings come out of `crypto` faster than buffers. */
-export function digestOf(canonical: string): string {
+/** The sha2-256 of a text, in UTF-8, a character for each byte: strings come out of `crypto` faster than buffers. */
+export function digestOf(canonical: string | Uint8Array): string {
   return hash('sha256', canonical, 'latin1' as 'binary')
 }
 

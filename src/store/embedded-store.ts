@@ -49,9 +49,8 @@ export abstract class EmbeddedStore extends StreamStore {
       for (const [i, record] of run.entries()) {
         try {
           const canonical = canonicalOf(record)
-          if (canonical.byteLength > this.#maxRecordLength) {
-            throw tooLong('send', this.#maxRecordLength, canonical.byteLength)
-          }
+          const { length } = canonical.bytes
+          if (length > this.#maxRecordLength) throw tooLong('send', this.#maxRecordLength, length)
           all.push(canonical)
           results.push({ index: index + i, ref: { cid: cidOfDigest(canonical.digest) } })
         } catch (error) {

@@ -1,4 +1,5 @@
 export { MAX_RECORD_DEPTH, canonicalJson, type JsonObject, type JsonValue } from './canonical-json.ts'
+export { canonicalRecords, type CanonicalRecordsOptions } from './canonical-records.ts'
 export { CID_LENGTH, cidOf } from './cid.ts'
 export { MemoryStore, type MemoryStoreOptions } from './memory-store.ts'
 export { DEFAULT_MAX_RECORD_LENGTH } from './embedded-store.ts'

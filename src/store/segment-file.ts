@@ -1,20 +1,16 @@
 import {
-  appendFileSync,
   closeSync,
   fdatasync,
   fstatSync,
   ftruncateSync,
   openSync,
-  readFileSync,
   readSync,
-  renameSync,
   unlinkSync,
   write,
-  writeFileSync,
   writeSync,
 } from 'node:fs'
 import { promisify } from 'node:util'
-import { crc32 } from 'node:zlib'
+import type { OnFrame } from './frame-list.ts'
 import { MAX_OVERHEAD, SEGMENT_HEAD, readFrame, type SegmentFrame } from './segment-frame.ts'
 
 const sync = promisify(fdatasync)
@@ -23,12 +19,15 @@ const sync = promisify(fdatasync)
 export const MAX_TEXT_LENGTH = 256 * 1024 * 1024
 
 const READ_SIZE = 1024 * 1024
-/** Kind, digest, offset, length. */
-const ENTRY = 41
-const LIST_HEAD = Buffer.from('millrace index 1\n')
-/** CRC of the entries, and the size of the segment that they are of. */
-const LIST_FIXED = LIST_HEAD.length + 12
 
+/**
+ * A write of up to so many bytes is done at once: the system's cache takes it in some 20 µs, where asking a thread costs 100. When one took
+ * longer than so many milliseconds, because the disk does not keep up, the next ones are left to a thread for a while, so that the others
+ * who use the event loop do not wait.
+ */
+const SHORT_WRITE = 256 * 1024
+const SLOW_WRITE = 5
+const SLOW_PERIOD = 1000
 /** A run of bytes in a segment that is no frame. */
 export interface Damage {
   /** File name of the segment. */
@@ -37,10 +36,7 @@ export interface Damage {
   readonly bytes: number
 }
 
-/** Is told each frame of a segment. */
-export type OnFrame = (kind: number, digest: string, offset: number, length: number) => void
-
-/** One append-only file of frames, with a list of them in a second file once it is complete, so that it opens fast. */
+/** One append-only file of frames. Once it is complete, a list of them stands beside it (`FrameList`). */
 export class SegmentFile {
   readonly id: number
   readonly path: string
@@ -49,10 +45,8 @@ export class SegmentFile {
   size: number
   /** Frames that no longer count: overwritten, deleted, tombstones, damaged bytes. */
   garbage = 0
-  /** The list of frames so far. */
-  #list = Buffer.allocUnsafeSlow(64 * ENTRY)
-  #listLength = 0
-
+  /** Until then, a thread writes. */
+  #slowUntil = 0
   constructor(path: string, id: number, flags: 'r+' | 'wx+') {
     this.path = path
     this.id = id
@@ -63,38 +57,20 @@ export class SegmentFile {
       this.size = writeSync(this.#fd, SEGMENT_HEAD, 0, SEGMENT_HEAD.length, 0)
   }
 
-  get frames(): number {
-    return this.#listLength / ENTRY
-  }
-
   get listPath(): string {
     return this.path.replace(/segment$/, 'index')
   }
 
-  note(kind: number, digest: string, offset: number, length: number): void {
-    if (this.#listLength === this.#list.length) {
-      const larger = Buffer.allocUnsafeSlow(this.#list.length * 2)
-      this.#list.copy(larger)
-      this.#list = larger
-    }
-    const at = this.#listLength
-    this.#list[at] = kind
-    this.#list.write(digest, at + 1, 'latin1')
-    this.#list.writeUInt32LE(offset, at + 33)
-    this.#list.writeUInt32LE(length, at + 37)
-    this.#listLength = at + ENTRY
-  }
-
   /** Writes bytes behind the last whole frame. After a failure, what was written of them is cut off. */
   async append(bytes: Buffer): Promise<void> {
-    let written = 0
     try {
-      while (written < bytes.length) {
-        written += await new Promise<number>((resolve, reject) => {
-          write(this.#fd, bytes, written, bytes.length - written, this.size + written, (error, count) =>
-            error ? reject(error) : resolve(count),
-          )
-        })
+      const start = performance.now()
+      if (bytes.length > SHORT_WRITE || start < this.#slowUntil) await this.#writeByThread(bytes)
+      else {
+        for (let at = 0; at < bytes.length;)
+          at += writeSync(this.#fd, bytes, at, bytes.length - at, this.size + at)
+        const end = performance.now()
+        if (end - start > SLOW_WRITE) this.#slowUntil = end + SLOW_PERIOD
       }
     } catch (error) {
       /* v8 ignore next -- a file that cannot be cut either is put right at the next open */
@@ -104,6 +80,16 @@ export class SegmentFile {
       throw error
     }
     this.size += bytes.length
+  }
+
+  async #writeByThread(bytes: Buffer): Promise<void> {
+    for (let at = 0; at < bytes.length;) {
+      at += await new Promise<number>((resolve, reject) => {
+        write(this.#fd, bytes, at, bytes.length - at, this.size + at, (error, count) =>
+          error ? reject(error) : resolve(count),
+        )
+      })
+    }
   }
 
   /** Reads into the beginning of `bytes`; fewer than `length` only at the end of the file. */
@@ -126,43 +112,6 @@ export class SegmentFile {
       unlinkSync(this.listPath)
     } catch {}
     unlinkSync(this.path)
-  }
-
-  /** Writes the list of frames. What it lists must be on the disk. */
-  writeList(): void {
-    const entries = this.#list.subarray(0, this.#listLength)
-    const head = Buffer.alloc(LIST_FIXED)
-    LIST_HEAD.copy(head)
-    head.writeDoubleLE(this.size, LIST_HEAD.length + 4)
-    head.writeUInt32LE(crc32(entries, crc32(head.subarray(LIST_HEAD.length + 4))), LIST_HEAD.length)
-    writeFileSync(`${this.listPath}.partial`, head)
-    appendFileSync(`${this.listPath}.partial`, entries, { flush: true })
-    renameSync(`${this.listPath}.partial`, this.listPath)
-    this.#list = Buffer.allocUnsafeSlow(64 * ENTRY)
-    this.#listLength = 0
-  }
-
-  /** Tells the frames from the list, if there is one that is of this segment as it is. */
-  readList(onFrame: OnFrame): boolean {
-    let bytes: Buffer
-    try {
-      bytes = readFileSync(this.listPath)
-    } catch {
-      return false
-    }
-    const fixed = LIST_HEAD.length
-    if (bytes.length < LIST_FIXED || !bytes.subarray(0, fixed).equals(LIST_HEAD)) return false
-    if (bytes.readDoubleLE(fixed + 4) !== this.size || (bytes.length - LIST_FIXED) % ENTRY !== 0) return false
-    if (crc32(bytes.subarray(fixed + 4)) !== bytes.readUInt32LE(fixed)) return false
-    for (let at = LIST_FIXED; at < bytes.length; at += ENTRY) {
-      onFrame(
-        bytes[at]!,
-        bytes.toString('latin1', at + 1, at + 33),
-        bytes.readUInt32LE(at + 33),
-        bytes.readUInt32LE(at + 37),
-      )
-    }
-    return true
   }
 
   /**

@@ -22,25 +22,23 @@ export interface SegmentFrame {
   readonly end: number
 }
 
-/** Writes a frame at `at` and returns its end. There must be room for `byteLength + MAX_OVERHEAD` bytes. */
+/** Writes a frame at `at` and returns its end. There must be room for `text.length + MAX_OVERHEAD` bytes. */
 export function writeFrame(
   bytes: Buffer,
   at: number,
   kind: number,
   digest: string,
-  text: string,
-  byteLength: number,
+  text: Uint8Array,
 ): number {
-  const textStart = at + 1 + lengthBytes(FIXED_LENGTH + byteLength) + FIXED_LENGTH
-  // of ASCII, which most text is, a copy is the whole work
-  bytes.write(text, textStart, byteLength, byteLength === text.length ? 'latin1' : 'utf8')
+  const textStart = at + 1 + lengthBytes(FIXED_LENGTH + text.length) + FIXED_LENGTH
+  bytes.set(text, textStart)
   bytes[at] = kind
-  let rest = FIXED_LENGTH + byteLength
+  let rest = FIXED_LENGTH + text.length
   let i = at + 1
   for (; rest > 127; rest = Math.floor(rest / 128)) bytes[i++] = (rest % 128) | 128
   bytes[i++] = rest
   bytes.write(digest, i + 4, 32, 'latin1')
-  const end = textStart + byteLength
+  const end = textStart + text.length
   bytes.writeUInt32LE(checksum(bytes, i + 4, end, kind), i)
   return end
 }

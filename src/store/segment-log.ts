@@ -4,7 +4,8 @@ import { StoreError, asError } from '../errors.ts'
 import { checkChoice, checkInteger, checkString } from '../options.ts'
 import { cidOfDigest } from './cid.ts'
 import { DigestIndex, type RecordPlace } from './digest-index.ts'
-import { MAX_OVERHEAD, PUT, TOMBSTONE, readFrame, writeFrame } from './segment-frame.ts'
+import { FrameList } from './frame-list.ts'
+import { MAX_OVERHEAD, PUT, TOMBSTONE, readFrame, writeFrame, type SegmentFrame } from './segment-frame.ts'
 import { MAX_TEXT_LENGTH, SegmentFile, type Damage } from './segment-file.ts'
 import { lockFolder } from './store-lock.ts'
 
@@ -43,13 +44,13 @@ export interface SegmentLogOptions {
   readonly segmentLength?: number
 }
 
-/** A text with its digest. */
+/** A text, in UTF-8, with its digest. */
 export interface LogEntry {
   readonly digest: string
-  readonly text: string
-  /** Bytes of the text in UTF-8. */
-  readonly byteLength: number
+  readonly bytes: Uint8Array
 }
+
+const NOTHING = Buffer.alloc(0)
 
 /** What a compaction did. */
 export interface CompactionReport {
@@ -73,6 +74,8 @@ export class SegmentLog {
   /** What could not be read back, and is to be written again when it comes again. */
   readonly #corrupt = new Set<string>()
   #active: SegmentFile
+  /** Of the active segment. */
+  readonly #list = new FrameList()
   #out = Buffer.allocUnsafeSlow(256 * 1024)
   #scratch = Buffer.allocUnsafeSlow(64 * 1024)
   /** All that writes, one after another. */
@@ -150,7 +153,12 @@ export class SegmentLog {
   get(digest: string): string | undefined {
     const place = this.#index.get(digest)
     if (place === undefined) return undefined
-    const { segment, offset, length } = place
+    const { textStart, end } = this.#read(digest, place)
+    return this.#scratch.toString('utf8', textStart, end)
+  }
+
+  /** Reads a frame to the beginning of `#scratch`. */
+  #read(digest: string, { segment, offset, length }: RecordPlace): SegmentFrame {
     if (length > this.#scratch.length) this.#scratch = Buffer.allocUnsafeSlow(length)
     const scratch = this.#scratch
     const count = this.#segments.get(segment)!.read(scratch, offset, length)
@@ -164,7 +172,7 @@ export class SegmentLog {
         { cid: cidOfDigest(digest), offset },
       )
     }
-    return scratch.toString('utf8', frame.textStart, frame.end)
+    return frame
   }
 
   /** Writes what is not there yet. Resolves when it is as safe as the policy says; rejects if none of it is. */
@@ -190,7 +198,7 @@ export class SegmentLog {
       const known = new Set(digests.filter((digest) => this.#index.has(digest)))
       return this.#write(
         TOMBSTONE,
-        [...known].map((digest) => ({ digest, text: '', byteLength: 0 })),
+        [...known].map((digest) => ({ digest, bytes: NOTHING })),
       )
     })
   }
@@ -220,7 +228,7 @@ export class SegmentLog {
     try {
       if (this.#fault === undefined) {
         await this.#active.sync()
-        if (this.#active.frames > 0) this.#active.writeList()
+        if (this.#list.count > 0) this.#writeList(this.#active)
       }
     } finally {
       for (const segment of this.#segments.values()) segment.close()
@@ -257,16 +265,16 @@ export class SegmentLog {
       at = 0
     }
     for (let i = 0; i < entries.length; i++) {
-      const { digest, text, byteLength } = entries[i]!
-      const most = byteLength + MAX_OVERHEAD
+      const { digest, bytes } = entries[i]!
+      const most = bytes.length + MAX_OVERHEAD
       if (at > 0 && at + most > this.#out.length) await flush(i)
       if (most > this.#out.length) this.#out = Buffer.allocUnsafeSlow(most)
       const isFull = this.#active.size + at > this.#options.segmentLength
-      if (isFull || this.#active.frames + i - from >= MAX_FRAMES) {
+      if (isFull || this.#list.count + i - from >= MAX_FRAMES) {
         if (at > 0) await flush(i)
         await this.#rotate()
       }
-      at = writeFrame(this.#out, at, kind, digest, text, byteLength)
+      at = writeFrame(this.#out, at, kind, digest, bytes)
       ends[i] = at
     }
     if (at > 0) await flush(entries.length)
@@ -300,8 +308,12 @@ export class SegmentLog {
 
   async #rotate(): Promise<void> {
     await this.#syncActive()
-    this.#active.writeList()
+    this.#writeList(this.#active)
     this.#active = this.#begin(this.#active.id + 1)
+  }
+
+  #writeList(segment: SegmentFile): void {
+    this.#list.write(segment.listPath, segment.size)
   }
 
   #begin(id: number): SegmentFile {
@@ -321,15 +333,17 @@ export class SegmentLog {
       if (isLast) this.#note(segment, kind, digest, offset, length)
       else this.#place(segment, kind, digest, offset, length)
     }
-    if (segment.readList(note)) return
+    if (FrameList.read(segment.listPath, segment.size, note)) return
     const before = this.#damages
     segment.scan(
       (kind, digest, offset, length) => this.#note(segment, kind, digest, offset, length),
       (damage) => this.#found(segment, damage),
       isLast,
     )
+    if (isLast) return
     // a list would hide what is damaged
-    if (!isLast && this.#damages === before) segment.writeList()
+    if (this.#damages === before) this.#writeList(segment)
+    else this.#list.clear()
   }
 
   #found(segment: SegmentFile, damage: Damage): void {
@@ -339,7 +353,7 @@ export class SegmentLog {
   }
 
   #note(segment: SegmentFile, kind: number, digest: string, offset: number, length: number): void {
-    segment.note(kind, digest, offset, length)
+    this.#list.add(kind, digest, offset, length)
     this.#place(segment, kind, digest, offset, length)
   }
 
@@ -372,9 +386,10 @@ export class SegmentLog {
     let run: LogEntry[] = []
     let size = 0
     for (const digest of live) {
-      const text = this.get(digest)!
-      run.push({ digest, text, byteLength: Buffer.byteLength(text) })
-      size += text.length
+      const { textStart, end } = this.#read(digest, this.#index.get(digest)!)
+      // the scratch is read into again
+      run.push({ digest, bytes: Buffer.from(this.#scratch.subarray(textStart, end)) })
+      size += end - textStart
       if (size < RUN_LENGTH) continue
       await this.#write(PUT, run)
       run = []

@@ -19,8 +19,8 @@ export interface SegmentStoreOptions extends SegmentLogOptions {
  *
  * @remarks
  * One process may have the folder open; it holds a lock, which is taken over when it has died. In memory: 56 bytes a record
- * (`INDEX_BYTES_PER_RECORD`), the list of the open segment (41 bytes a frame, 11 MB at most), and a window of records. A put is one append, a get one read, synchronous, a window at a time: what
- * is in the system's cache comes faster than a thread could be asked for it. Opening reads the list of each segment that is
+ * (`INDEX_BYTES_PER_RECORD`), the list of the open segment (41 bytes a frame, 11 MB at most), and a window of records. A put is one append, a get one read, synchronous, a window at a time: the
+ * system's cache takes and gives faster than a thread could be asked for it. Appends are left to a thread while the disk is slow. Opening reads the list of each segment that is
  * complete, and the whole of one that was being written when the process died.
  * @example
  * ```ts

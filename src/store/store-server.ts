@@ -2,6 +2,7 @@ import { timingSafeEqual } from 'node:crypto'
 import { OptionError, StateError, StoreError, asError } from '../errors.ts'
 import { RecordBatch } from '../flow/index.ts'
 import { checkBoolean, checkChoice, checkInteger, checkLimit, checkMethods, checkString } from '../options.ts'
+import { unusable } from './canonical-block.ts'
 import { canonicalOfMessage } from './canonical-record.ts'
 import { digestOf } from './cid.ts'
 import { itemError } from './embedded-store.ts'
@@ -290,7 +291,7 @@ async function* recordsIn(
         try {
           return canonicalOfMessage(message)
         } catch (error) {
-          return unreadable(error)
+          return unusable(error)
         }
       }),
     )
@@ -315,15 +316,6 @@ async function* refsIn(
       }),
     )
     index += messages.length
-  }
-}
-
-function unreadable(error: unknown): { toJSON(): never } {
-  const { message } = asError(error)
-  return {
-    toJSON() {
-      throw new StoreError('ERR_MILLRACE_STORE_INVALID', 'item', message)
-    },
   }
 }
 

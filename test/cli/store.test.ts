@@ -88,6 +88,7 @@ t.test(
       ['--store', data, '--addr', 'x:1'],
       ['--store', data, '--window', '0'],
       ['--addr', 'x:1', '--token-file', join(root, 'none')],
+      ['--addr', 'x:1', '-j', '1'],
     ]) {
       const { status, stderr } = await millrace(['store', 'push', ...args], ndjson)
       t.equal(status, 2, stderr)
@@ -189,6 +190,9 @@ t.test('store, with --store: what each option does, for each verb', async (t) =>
     ['push', ['-'], two, 0, pushed(short, long), /^$/],
     ['push', ['--progress', '--stats'], two, 0, pushed(short, long), /2/],
     ['push', ['--results', '--window', '1'], two, 0, pushed(short, long), /^$/],
+    ['push', ['-j', '0'], two, 0, pushed(short, long), /^$/],
+    ['push', ['--workers', '2'], two, 0, pushed(short, long), /^$/],
+    ['push', ['-j', 'many'], two, 2, '', /--workers/],
     ['push', ['--fsync', 'sometimes'], two, 2, '', /always, interval, never/],
     ['push', ['--max-message', 'much'], two, 2, '', /--max-message/],
     ['push', ['--window', 'x'], two, 2, '', /--window/],

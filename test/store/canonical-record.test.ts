@@ -126,8 +126,8 @@ t.test(
     }
     const same = (record: unknown) => {
       const got = outcome(() => {
-        const { text, digest, byteLength } = canonicalOf(record)
-        return { text, digest, byteLength }
+        const { text, digest, bytes } = canonicalOf(record)
+        return { text, digest, byteLength: bytes.length }
       })
       const expected = outcome(() => {
         const text = canonicalJson(record)
@@ -150,6 +150,13 @@ t.test(
         { maxDepth: 4 },
         fc.oneof(anyNumber, fc.string({ unit: 'grapheme' }), fc.string({ unit: 'binary' }), fc.boolean()),
         fc.constantFrom(null, undefined, 1n, new Date(0), 'x'.repeat(300), '\ud800'),
+        // long, with all that Go's encoder writes in a way of its own
+        fc
+          .array(
+            fc.constantFrom('plain '.repeat(40), 'é€😀\u2027', '"\\<>&', '\0\b\t\n\f\r\x7f', '\u2028\u2029'),
+            { maxLength: 4 },
+          )
+          .map((pieces) => 'x'.repeat(257) + pieces.join('')),
         fc.array(tie('tree'), { maxLength: 4 }),
         fc.dictionary(anyKey, tie('tree'), { maxKeys: 5 }),
       ),
@@ -174,6 +181,8 @@ t.test(
       same(Object.fromEntries(Array.from({ length: count }, (_, i) => [`k${i}`, i])))
     for (const length of [261_000, 263_000, 2_000_000]) same({ a: 'é'.repeat(length), b: [1, 2], c: {} })
     same({ a: 'x'.repeat(262_140), b: 'x'.repeat(262_140), c: Array(1_500_000).fill(1) })
+    // more than is written as bytes
+    same({ a: 'x'.repeat(23_000_000), b: '"' })
     t.throws(
       () =>
         canonicalOf({

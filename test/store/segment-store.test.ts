@@ -148,8 +148,7 @@ t.test(
     const log = await SegmentLog.open(folder, { fsync: 'never' })
     const entries = Array.from({ length: 265_000 }, (_, n) => ({
       digest: digestOf(String(n)),
-      text: '{}',
-      byteLength: 2,
+      bytes: Buffer.from('{}'),
     }))
     await log.putAll(entries)
     await log.close()
@@ -462,7 +461,7 @@ t.test('SegmentStore: options out of range are told before anything is made', as
 
 t.test('SegmentLog: fsync interval syncs a moment later, and leaves no timer', async (t) => {
   const log = await SegmentLog.open(newFolder(), { syncInterval: 5 })
-  await log.putAll([{ digest: 'd'.repeat(32), text: 'text', byteLength: 4 }])
+  await log.putAll([{ digest: 'd'.repeat(32), bytes: Buffer.from('text') }])
   await new Promise((resolve) => setTimeout(resolve, 30))
   t.equal(log.get('d'.repeat(32)), 'text')
   t.ok(log.has('d'.repeat(32)))
