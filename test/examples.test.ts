@@ -4,10 +4,10 @@ import { readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
+import { asUser } from './helpers/as-user.ts'
 
 const exec = promisify(execFile)
 const folder = fileURLToPath(new URL('../examples/', import.meta.url))
-const { NODE_OPTIONS: _, ...env } = process.env
 
 const lastLines: Record<string, string> = {
   'library-pipeline.js': '39 strong earthquakes',
@@ -31,7 +31,7 @@ t.test('every example has its last line here', async (t) => {
 
 for (const [file, last] of Object.entries(lastLines)) {
   t.test(`examples/${file}`, async (t) => {
-    const { stdout, stderr } = await exec(process.execPath, [`${folder}${file}`], { env })
+    const { stdout, stderr } = await exec(...asUser(process.execPath, `${folder}${file}`))
     t.equal(stdout.trimEnd().split('\n').at(-1), last)
     t.equal(stderr, '')
   })

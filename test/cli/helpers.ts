@@ -1,6 +1,7 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
+import { asUser } from '../helpers/as-user.ts'
 
 export const root = fileURLToPath(new URL('../../', import.meta.url))
 export const bin = `${root}dist/cli/bin.js`
@@ -13,14 +14,14 @@ export interface Outcome {
   readonly stderr: string
 }
 
-/** The environment of a user, without the test runner's loaders. */
+/** The environment of a user at a terminal. */
 export function userEnv(extra: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
-  const { NODE_OPTIONS: _, CI: _ci, ...env } = process.env
+  const { CI: _, ...env } = process.env
   return { ...env, ...extra }
 }
 
 export function start(args: readonly string[], options: SpawnOptions = {}): ChildProcess {
-  return spawn(process.execPath, [bin, ...args], { env: userEnv(), stdio: 'pipe', ...options })
+  return spawn(...asUser(process.execPath, bin, ...args), { env: userEnv(), stdio: 'pipe', ...options })
 }
 
 /** Runs the bin to its end, with `input` on stdin. */
@@ -38,7 +39,9 @@ export async function millrace(
 /** Runs a line of bash in which `millrace` is the bin. */
 export async function shell(line: string): Promise<Outcome> {
   const script = `set -o pipefail; millrace() { "${process.execPath}" "${bin}" "$@"; }; ${line}`
-  return outcome(spawn('bash', ['-c', script], { env: userEnv(), stdio: ['ignore', 'pipe', 'pipe'] }))
+  return outcome(
+    spawn(...asUser('bash', '-c', script), { env: userEnv(), stdio: ['ignore', 'pipe', 'pipe'] }),
+  )
 }
 
 export async function outcome(child: ChildProcess): Promise<Outcome> {

@@ -4,9 +4,9 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import type { Page } from 'playwright-core'
 import t from 'tap'
+import { asUser } from '../helpers/as-user.ts'
 import { noBrowser, openBrowser } from '../helpers/browser.ts'
 
-const { NODE_OPTIONS: _, ...env } = process.env
 const example = fileURLToPath(new URL('../../examples/http-api.js', import.meta.url))
 
 const count = async (page: Page) => Number((await page.textContent('#count'))?.replaceAll(',', ''))
@@ -22,8 +22,7 @@ t.test(
     skip: noBrowser,
   },
   async (t) => {
-    const server = spawn(process.execPath, [example, '--serve'], {
-      env,
+    const server = spawn(...asUser(process.execPath, example, '--serve'), {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     t.teardown(() => server.kill('SIGINT'))

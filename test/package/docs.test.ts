@@ -7,6 +7,7 @@ import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import ts from 'typescript'
+import { asUser } from '../helpers/as-user.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
@@ -72,10 +73,9 @@ t.test('every example in the documentation runs', { jobs: 2, timeout: 580_000 },
         },
       })
       writeFileSync(join(own, 'example.mjs'), outputText)
-      const child = spawn(process.execPath, ['example.mjs'], {
+      const child = spawn(...asUser(process.execPath, 'example.mjs'), {
         cwd: own,
         stdio: ['ignore', 'ignore', 'pipe'],
-        env: cleanEnv(),
       })
       let stderr = ''
       child.stderr.setEncoding('utf8').on('data', (data: string) => (stderr += data))
@@ -84,12 +84,6 @@ t.test('every example in the documentation runs', { jobs: 2, timeout: 580_000 },
     })
   }
 })
-
-/** Without the test runner's loaders: an example runs as a user would run it. */
-function cleanEnv(): NodeJS.ProcessEnv {
-  const { NODE_OPTIONS: _, ...env } = process.env
-  return env
-}
 
 t.test('every public symbol is described, and every class and function has an example', async (t) => {
   const rooms = readdirSync(join(root, 'src'), { withFileTypes: true })

@@ -6,11 +6,11 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
+import { asUser } from '../helpers/as-user.ts'
 
 const exec = promisify(execFile)
 const root = fileURLToPath(new URL('../../', import.meta.url))
-const { NODE_OPTIONS: _, ...env } = process.env
-const npm = (args: string[], cwd: string) => exec('npm', args, { cwd, env, timeout: 120_000 })
+const npm = (args: string[], cwd: string) => exec(...asUser('npm', ...args), { cwd, timeout: 120_000 })
 
 t.test('the packed package works where it is installed', { timeout: 240_000 }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'millrace-pack-'))
@@ -41,7 +41,7 @@ t.test('the packed package works where it is installed', { timeout: 240_000 }, a
     const names = Object.keys(exports).filter((name) => name !== './package.json' && name !== './testing')
     const script = names.map((name) => `await import('${join('millrace', name)}')`).join('\n')
     writeFileSync(join(folder, 'imports.js'), `${script}\nconsole.log('ok')`)
-    t.equal((await exec(process.execPath, ['imports.js'], { cwd: folder, env })).stdout, 'ok\n')
+    t.equal((await exec(...asUser(process.execPath, 'imports.js'), { cwd: folder })).stdout, 'ok\n')
   })
 
   t.test('a worker runs', async (t) => {
@@ -57,13 +57,13 @@ t.test('the packed package works where it is installed', { timeout: 240_000 }, a
       for await (const chunk of stage) text += chunk
       console.log(text)`
     writeFileSync(join(folder, 'worker.js'), script)
-    t.equal((await exec(process.execPath, ['worker.js'], { cwd: folder, env })).stdout, 'AB\n')
+    t.equal((await exec(...asUser(process.execPath, 'worker.js'), { cwd: folder })).stdout, 'AB\n')
   })
 
   t.test('the bin maps JSON', async (t) => {
     writeFileSync(join(folder, 'in.json'), '[{"a":1},{"a":2}]')
     const bin = join(folder, 'node_modules/.bin/millrace')
-    const { stdout } = await exec(bin, ['map', 'r => r.a * 10', 'in.json'], { cwd: folder, env })
+    const { stdout } = await exec(...asUser(bin, 'map', 'r => r.a * 10', 'in.json'), { cwd: folder })
     t.equal(stdout, '10\n20\n')
   })
 })

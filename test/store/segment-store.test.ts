@@ -21,8 +21,8 @@ import { digestOf } from '../../src/store/cid.ts'
 import { SegmentFile } from '../../src/store/segment-file.ts'
 import { SEGMENT_HEAD } from '../../src/store/segment-frame.ts'
 import { SegmentLog } from '../../src/store/segment-log.ts'
-import { userEnv } from '../cli/helpers.ts'
 import { collect, numbers, storeConformance } from '../conformance/store.ts'
+import { asUser } from '../helpers/as-user.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'millrace-store-'))
 t.teardown(() => rmSync(root, { recursive: true }))
@@ -117,9 +117,8 @@ t.test(
     const script = new URL('./fixtures/push-forever.js', import.meta.url)
     for (const fsync of ['always', 'interval']) {
       const folder = newFolder()
-      const child = spawn(process.execPath, [script.pathname, folder, fsync], {
+      const child = spawn(...asUser(process.execPath, script.pathname, folder, fsync), {
         stdio: ['ignore', 'pipe', 'inherit'],
-        env: userEnv(),
       })
       let text = ''
       child.stdout.setEncoding('utf8').on('data', (data: string) => {

@@ -377,14 +377,10 @@ t.test('a process with a stage that was ended, or never used, exits by itself', 
     for await (const n of Readable.from([1, 2, 3]).pipe(left)) break
     process.stdout.write('done')
   `
-  const { stdout, status, stderr } = spawnSync(
-    process.execPath,
-    [...process.execArgv, '--input-type=module', '-e', code],
-    {
-      encoding: 'utf8',
-      timeout: 30_000,
-    },
-  )
+  const { stdout, status, stderr } = spawnSync(process.execPath, [...process.execArgv, '-e', code], {
+    encoding: 'utf8',
+    timeout: 30_000,
+  })
   t.match({ stdout, status }, { stdout: 'done', status: 0 }, stderr)
   t.end()
 })
