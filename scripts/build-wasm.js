@@ -9,6 +9,7 @@ import { main } from 'assemblyscript/asc'
 const kernels = [
   { name: 'json-scan', pages: 2, grows: false, optimize: '-O1' },
   { name: 'byte-fill', pages: 2, grows: true, optimize: '-O1' },
+  { name: 'records', pages: 2, grows: true, optimize: '-O1' },
 ]
 
 const root = fileURLToPath(new URL('..', import.meta.url))

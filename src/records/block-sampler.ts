@@ -5,7 +5,9 @@ import { ColumnCodec, idMaker } from './column-codec.ts'
 import type { Conditions } from './condition.ts'
 import { compileConditions, type Constraint } from './constraint.ts'
 import { CopulaSampler } from './copula-sampler.ts'
+import { sharedRecordKernel, type RecordKernel } from './record-kernel.ts'
 import type { IdMaker } from './id-maker.ts'
+import { KernelSampler } from './kernel-sampler.ts'
 import type { ModelData } from './model-data.ts'
 import { BlockRandom } from './random.ts'
 import { RowOrders } from './row-orders.ts'
@@ -51,6 +53,8 @@ export class BlockSampler {
   readonly #byColumn: ReadonlyMap<number, Constraint>
   readonly #samplers: readonly ColumnSampler[]
   readonly #copula: CopulaSampler | undefined
+  /** Draws blocks in place of the samplers, where every candidate is kept and all of them are tables. */
+  readonly #fast: KernelSampler | undefined
   readonly #minAcceptance: number
   readonly #buffer = new Uint32Array(BLOCK_RECORDS)
   readonly #orders = new RowOrders(BLOCK_RECORDS)
@@ -67,6 +71,7 @@ export class BlockSampler {
   constructor(
     data: ModelData,
     { seed = 0, conditions, minAcceptance = DEFAULT_MIN_ACCEPTANCE }: DrawOptions,
+    kernel: RecordKernel | null = sharedRecordKernel(),
   ) {
     this.codecs = data.columns.map((column) => new ColumnCodec(column))
     this.#random = new BlockRandom(seed)
@@ -77,25 +82,34 @@ export class BlockSampler {
     this.#minAcceptance = minAcceptance
     this.#constraints = conditions === undefined ? [] : compileConditions(conditions, this.codecs)
     this.#byColumn = new Map(this.#constraints.map((constraint) => [constraint.column, constraint]))
-    const texts = data.columns.flatMap((model, column) => {
+    const { network, copula } = data
+    const isFree = this.#constraints.length === 0
+    this.#fast = isFree ? kernel?.samplers.get(data) : undefined
+    this.#samplers = this.#fast === undefined ? this.#samplersOf(data) : []
+    const inCopula = this.#constraints.filter(({ column }) => copula?.columns.includes(column) === true)
+    this.#copula = copula && new CopulaSampler(copula, inCopula, BLOCK_RECORDS)
+    const rejects =
+      network !== undefined && this.#constraints.some(({ column }) => data.columns[column]!.coding !== 'text')
+    this.#candidates = rejects ? this.codes.map(({ length }) => new Uint16Array(length)) : this.codes
+    if (kernel !== null && copula === undefined && !rejects) {
+      this.#fast ??= KernelSampler.of(kernel, this.#samplers)
+      if (isFree && this.#fast !== undefined) kernel.samplers.set(data, this.#fast)
+    }
+    this.#candidateWords = rejects ? this.words.map(({ length }) => new Uint32Array(length)) : this.words
+  }
+
+  #samplersOf({ columns, network }: ModelData): ColumnSampler[] {
+    const texts = columns.flatMap((model, column) => {
       if (model.coding !== 'text') return []
       // texts stand alone, so what is asked of them is asked of their counts
       const share = this.#byColumn.get(column)?.share
       const counts = model.counts.map((count, code) => count * (share?.[code] ?? 1))
       return [{ column, tree: { codes: [...counts.keys()], counts } }]
     })
-    const groups = data.columns.map(() => [])
-    const { network, copula } = data
-    this.#samplers = [
+    return [
       ...(network === undefined ? [] : treeSamplers(network, BLOCK_RECORDS)),
-      ...treeSamplers({ nodes: texts, groups }, BLOCK_RECORDS),
+      ...treeSamplers({ nodes: texts, groups: columns.map(() => []) }, BLOCK_RECORDS),
     ]
-    const inCopula = this.#constraints.filter(({ column }) => copula?.columns.includes(column) === true)
-    this.#copula = copula && new CopulaSampler(copula, inCopula, BLOCK_RECORDS)
-    const rejects =
-      network !== undefined && this.#constraints.some(({ column }) => data.columns[column]!.coding !== 'text')
-    this.#candidates = rejects ? this.codes.map(({ length }) => new Uint16Array(length)) : this.codes
-    this.#candidateWords = rejects ? this.words.map(({ length }) => new Uint32Array(length)) : this.words
   }
 
   /**
@@ -111,7 +125,10 @@ export class BlockSampler {
     } else if (this.#found >= count) return
     // whatever throws, nobody goes on from there
     this.#block = -1
-    if (this.#candidates === this.codes) {
+    if (this.#fast !== undefined) {
+      this.#fast.draw(this.#random, this.codes, this.words)
+      this.#found = BLOCK_RECORDS
+    } else if (this.#candidates === this.codes) {
       this.#copula?.draw(this.codes, this.#random, BLOCK_RECORDS)
       this.#drawColumns(false)
       this.#found = BLOCK_RECORDS

@@ -187,6 +187,13 @@ export class ColumnCodec {
     this.#texts = model.coding === 'text' ? new TextMaker(model.pool) : undefined
   }
 
+  /** What {@link ColumnCodec.units} goes by, for whoever does the same; decimals are -1 where numbers have no fixed number of them. */
+  get knots(): { readonly units: Float64Array; readonly starts: Uint32Array; readonly decimals: number } {
+    const { model } = this
+    const decimals = model.coding === 'range' ? (model.decimals ?? -1) : -1
+    return { units: this.#knots, starts: this.#start, decimals }
+  }
+
   /** The code of a value, or -1 for one that the column cannot have. */
   encode(value: Value): number {
     if (value === null) return this.nullCode

@@ -58,6 +58,11 @@ export class BlockRandom {
     this.#counter = counter
   }
 
+  /** What the next words follow from. */
+  get state(): readonly [a: number, b: number, c: number, counter: number] {
+    return [this.#a, this.#b, this.#c, this.#counter]
+  }
+
   /** One word, from 0 to 2^32 - 1. */
   next(): number {
     if (this.#at === BUFFER_WORDS) {

@@ -1,4 +1,4 @@
-import { BLOCK_RECORDS, type BlockSampler } from './block-sampler.ts'
+import type { BlockSampler } from './block-sampler.ts'
 import type { ColumnCodec } from './column-codec.ts'
 import type { Value } from './schema.ts'
 
@@ -36,7 +36,7 @@ const NUMBER_BYTES = 32
 /** Copies go in steps of 8 bytes, so up to 7 bytes more than asked are read and written. */
 const SLACK = 8
 /** Units below which decimal digits are all that the number has: what JSON writes is then what they are. */
-const EXACT_UNITS = 1e15
+export const EXACT_UNITS = 1e15
 
 interface ColumnPlan {
   readonly codec: ColumnCodec
@@ -63,10 +63,11 @@ export class RecordWriter {
   /** By column: the fragment of its code 0, or -1 where codes are not enough. */
   readonly #bases: Int32Array
   readonly #hasDel: boolean
+  /** By column: longest text of a value, with what stands before and after it. */
+  readonly #bounds: readonly number[]
   readonly #maxRecord: number
-  #own: Buffer = Buffer.alloc(0)
   /** Where is written to now. */
-  #out: Buffer = this.#own
+  #out: Buffer = Buffer.alloc(0)
   #view: DataView = new DataView(new ArrayBuffer(0))
 
   constructor(sampler: BlockSampler, format: RecordFormat) {
@@ -74,28 +75,23 @@ export class RecordWriter {
     this.#format = format
     const fragments: string[] = []
     const bases: number[] = []
-    const last = sampler.codecs.length - 1
-    let maxRecord = 0
+    const bounds: number[] = []
     this.#columns = sampler.codecs.map((codec, column) => {
       const { model } = codec
-      const before = beforeOf(format, model.name, column)
-      const after = column < last ? '' : format === 'json' ? '}' : format === 'csv' ? '\n' : '}\n'
+      const { before, after } = endsOf(sampler, column, format)
       const ends = [fragments.push(before) - 1, fragments.push(after) - 1] as const
       if (model.coding === 'levels') {
         bases.push(fragments.length)
-        const texts = Array.from(
-          { length: codec.codes },
-          (_, code) => before + textOf(format, codec.decode(code, 0)) + after,
-        )
+        const texts = levelTexts(sampler, column, format)
         fragments.push(...texts)
-        maxRecord += texts.reduce((max, text) => Math.max(max, Buffer.byteLength(text)), 0)
+        bounds.push(texts.reduce((max, text) => Math.max(max, Buffer.byteLength(text)), 0))
       } else {
         bases.push(-1)
         const longest =
           model.coding === 'text'
             ? model.shapes.reduce((max, shape) => Math.max(max, shape.length * 6 + 2), 4)
             : 80
-        maxRecord += Buffer.byteLength(before) + Buffer.byteLength(after) + longest + idBytes(codec)
+        bounds.push(Buffer.byteLength(before) + Buffer.byteLength(after) + longest + idBytes(codec))
       }
       return {
         codec,
@@ -115,7 +111,8 @@ export class RecordWriter {
     this.#bases = Int32Array.from(bases)
     // as a number of 64 bits, eight bytes that end in DEL could be a NaN, which a copy need not keep
     this.#hasDel = pool.includes(0x7f)
-    this.#maxRecord = maxRecord
+    this.#bounds = bounds
+    this.#maxRecord = bounds.reduce((sum, one) => sum + one, 0)
   }
 
   /** Bytes that so many records may take, with what a copy may write beyond them. */
@@ -123,23 +120,17 @@ export class RecordWriter {
     return records * this.#maxRecord + SLACK
   }
 
-  /** Records `[from, to)` of the block that the sampler drew last, as text that is valid until the next call. `first` is the number of record 0 of the block. */
-  write(from: number, to: number, first: number): Buffer {
-    const size = this.bound(to - from)
-    if (this.#own.length < size) {
-      this.#own = Buffer.allocUnsafeSlow(
-        Math.max(size, BLOCK_RECORDS * Math.min(this.#maxRecord, 1024) + SLACK),
-      )
-    }
-    return this.writeTo(this.#own, 0, from, to, first)
+  /** Bytes that the text of one value may take, with what a copy may write beyond it. */
+  boundOf(column: number): number {
+    return this.#bounds[column]! + SLACK
   }
 
-  /** The same in memory of the caller's, from `start` on, where there must be {@link RecordWriter.bound} bytes. */
-  writeTo(target: Buffer, start: number, from: number, to: number, first: number): Buffer {
-    if (this.#out !== target) {
-      this.#out = target
-      this.#view = new DataView(target.buffer, target.byteOffset, target.length)
-    }
+  /**
+   * Records `[from, to)` of the block that the sampler drew last, to memory of the caller's from `start` on, where there must be
+   * {@link RecordWriter.bound} bytes; returns where they end. `first` is the number of record 0 of the block.
+   */
+  writeTo(target: Buffer, start: number, from: number, to: number, first: number): number {
+    this.#aimAt(target)
     let at = start
     const bases = this.#bases
     const columns = this.#columns
@@ -151,7 +142,19 @@ export class RecordWriter {
           base >= 0 ? this.#copy(base + plan.codes[row]!, at) : this.#writeOther(column, row, first + row, at)
       }
     }
-    return target.subarray(start, at)
+    return at
+  }
+
+  /** The text of one value that does not follow from its code alone, to memory of the caller's; returns where it ends. */
+  writeOneTo(target: Buffer, at: number, column: number, row: number, record: number): number {
+    this.#aimAt(target)
+    return this.#writeOther(column, row, record, at)
+  }
+
+  #aimAt(target: Buffer): void {
+    if (this.#out === target) return
+    this.#out = target
+    this.#view = new DataView(target.buffer, target.byteOffset, target.length)
   }
 
   #copy(fragment: number, at: number): number {
@@ -222,10 +225,28 @@ export class RecordWriter {
   }
 }
 
-function beforeOf(format: RecordFormat, name: string, column: number): string {
-  if (format === 'csv') return column === 0 ? '' : ','
+/** By code: the text of a column whose values follow from codes, with what stands before and after it. */
+export function levelTexts(sampler: BlockSampler, column: number, format: RecordFormat): string[] {
+  const codec = sampler.codecs[column]!
+  const { before, after } = endsOf(sampler, column, format)
+  return Array.from(
+    { length: codec.codes },
+    (_, code) => before + textOf(format, codec.decode(code, 0)) + after,
+  )
+}
+
+/** What stands before and after the values of a column. */
+export function endsOf(
+  { codecs }: BlockSampler,
+  column: number,
+  format: RecordFormat,
+): { before: string; after: string } {
+  const isFirst = column === 0
+  const isLast = column === codecs.length - 1
+  if (format === 'csv') return { before: isFirst ? '' : ',', after: isLast ? '\n' : '' }
   const open = format === 'json' ? ',\n{' : '{'
-  return `${column === 0 ? open : ','}${JSON.stringify(name)}:`
+  const before = `${isFirst ? open : ','}${JSON.stringify(codecs[column]!.model.name)}:`
+  return { before, after: isLast ? (format === 'json' ? '}' : '}\n') : '' }
 }
 
 function idBytes({ model }: ColumnCodec): number {

@@ -1,6 +1,8 @@
 import { BLOCK_RECORDS, BlockSampler, type DrawOptions } from './block-sampler.ts'
+import { KernelWriter } from './kernel-writer.ts'
 import type { ModelData } from './model-data.ts'
 import { RecordBuilder } from './record-builder.ts'
+import { sharedRecordKernel, type RecordKernel } from './record-kernel.ts'
 import { RecordWriter, type RecordFormat } from './record-writer.ts'
 import type { Row } from './schema.ts'
 
@@ -16,14 +18,18 @@ export interface RecordRange {
  */
 export class Renderer {
   readonly names: readonly string[]
+  readonly #kernel: RecordKernel | null
   readonly #sampler: BlockSampler
   readonly #builder: RecordBuilder
-  readonly #writers = new Map<RecordFormat, RecordWriter>()
+  readonly #writers = new Map<RecordFormat, RecordWriter | KernelWriter>()
+  /** Where text is written whose length is not known before. */
+  #scratch: Buffer = Buffer.alloc(0)
   #made = 0
 
-  constructor(data: ModelData, options: DrawOptions) {
+  constructor(data: ModelData, options: DrawOptions, kernel: RecordKernel | null = sharedRecordKernel()) {
+    this.#kernel = kernel
     this.names = data.columns.map(({ name }) => name)
-    this.#sampler = new BlockSampler(data, options)
+    this.#sampler = new BlockSampler(data, options, kernel)
     this.#builder = new RecordBuilder(this.#sampler)
   }
 
@@ -55,32 +61,32 @@ export class Renderer {
    */
   text(range: RecordRange, format: RecordFormat, target?: Buffer): Buffer {
     const writer = this.#writer(format)
-    if (target !== undefined && writer.bound(range.to - range.from) <= target.length) {
-      let length = 0
-      return this.#eachBlock(
-        range,
-        (start, end, first) => {
-          length += writer.writeTo(target, length, start, end, first).length
-        },
-        () => target.subarray(0, length),
-      )
-    }
-    const parts: Buffer[] = []
+    const bound = writer.bound(range.to - range.from)
+    const isLent = target !== undefined && bound <= target.length
+    if (!isLent && this.#scratch.length < bound) this.#scratch = Buffer.allocUnsafeSlow(bound)
+    const out = isLent ? target : this.#scratch
+    let length = 0
     return this.#eachBlock(
       range,
       (start, end, first) => {
-        const borrowed = writer.write(start, end, first)
-        const own = Buffer.allocUnsafeSlow(borrowed.length)
-        own.set(borrowed)
-        parts.push(own)
+        length = writer.writeTo(out, length, start, end, first)
       },
-      () => (parts.length === 1 ? parts[0]! : Buffer.concat(parts)),
+      () => {
+        if (isLent) return out.subarray(0, length)
+        const own = Buffer.allocUnsafeSlow(length)
+        own.set(out.subarray(0, length))
+        return own
+      },
     )
   }
 
-  #writer(format: RecordFormat): RecordWriter {
+  #writer(format: RecordFormat): RecordWriter | KernelWriter {
     let writer = this.#writers.get(format)
-    if (writer === undefined) this.#writers.set(format, (writer = new RecordWriter(this.#sampler, format)))
+    if (writer === undefined) {
+      const plain = new RecordWriter(this.#sampler, format)
+      writer = this.#kernel === null ? plain : KernelWriter.of(this.#kernel, this.#sampler, format, plain)
+      this.#writers.set(format, writer)
+    }
     return writer
   }
 

@@ -1,7 +1,7 @@
 import type { BlockRandom } from './random.ts'
 
 /** Rows that are shuffled among themselves, a power of two: few, so that the first rows of a block are spread as evenly as all of them. */
-const RUN = 64
+export const RUN = 64
 
 /**
  * Random orders of the rows of a block, one for each column, so that what is drawn evenly in each column is not drawn alike in two.

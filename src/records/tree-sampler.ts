@@ -1,4 +1,5 @@
-import { CodeTables, type LeafCounts } from './code-tables.ts'
+import { CodeTables, type LeafCounts, type PlacedTables } from './code-tables.ts'
+import type { RecordKernel } from './record-kernel.ts'
 import { MAX_GROUPS, type TreeNode } from './grow-tree.ts'
 import type { TreeNetwork } from './tree-network.ts'
 
@@ -66,13 +67,21 @@ function refine({ of }: Classes, left: readonly number[]): { of: Uint8Array; cou
   return { of: next, count: names.size }
 }
 
+/** A column in the memory of a kernel: addresses. */
+export interface PlacedColumn extends PlacedTables {
+  readonly column: number
+  readonly leafOf: number
+  /** By parent. */
+  readonly steps: readonly { readonly column: number; readonly address: number }[]
+}
+
 /** The leaf of a row is looked up: each parent's code gives its part of the cell's number. */
-class TableColumn implements ColumnSampler {
+export class TableColumn implements ColumnSampler {
   readonly column: number
   readonly #tables: CodeTables
-  readonly #parents: { readonly column: number; readonly step: Uint32Array }[] = []
+  readonly #parents: { readonly column: number; readonly step: Uint16Array }[] = []
   readonly #leafOf: Uint16Array
-  readonly #cells: Uint32Array
+  readonly #cells: Uint16Array
   readonly #leaves: Uint16Array
 
   constructor(
@@ -85,7 +94,7 @@ class TableColumn implements ColumnSampler {
   ) {
     this.column = column
     this.#tables = tables
-    this.#cells = new Uint32Array(rows)
+    this.#cells = new Uint16Array(rows)
     this.#leaves = new Uint16Array(rows)
     let stride = 1
     const places = new Map<number, number>()
@@ -95,7 +104,7 @@ class TableColumn implements ColumnSampler {
       box.push(Array.from({ length: count }, (_, one) => one * stride))
       this.#parents.push({
         column: parent,
-        step: Uint32Array.from(groups[parent]!, (group) => of[group]! * stride),
+        step: Uint16Array.from(groups[parent]!, (group) => of[group]! * stride),
       })
       stride *= count
     }
@@ -120,17 +129,31 @@ class TableColumn implements ColumnSampler {
   }
 
   draw(codes: readonly Uint16Array[], words: Uint32Array, order: Uint16Array): void {
+    const [parents, cells, leaves, leafOf] = [this.#parents, this.#cells, this.#leaves, this.#leafOf]
     const count = order.length
-    const cells = this.#cells
     cells.fill(0, 0, count)
-    for (const { column, step } of this.#parents) {
+    for (const { column, step } of parents) {
       const of = codes[column]!
       for (let row = 0; row < count; row++) cells[row]! += step[of[row]!]!
     }
-    const leaves = this.#leaves
-    const leafOf = this.#leafOf
     for (let row = 0; row < count; row++) leaves[row] = leafOf[cells[row]!]!
     this.#tables.drawEvenly(leaves, order, words, codes[this.column]!)
+  }
+
+  /** Bytes of its tables. */
+  get bytes(): number {
+    const steps = this.#parents.reduce((sum, { step }) => sum + step.byteLength, 0)
+    return steps + this.#leafOf.byteLength + this.#tables.bytes
+  }
+
+  /** Puts the tables where a kernel draws from them. */
+  place(kernel: RecordKernel): PlacedColumn {
+    return {
+      ...this.#tables.place(kernel),
+      column: this.column,
+      leafOf: kernel.put(this.#leafOf),
+      steps: this.#parents.map(({ column, step }) => ({ column, address: kernel.put(step) })),
+    }
   }
 }
 
