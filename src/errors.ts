@@ -320,7 +320,7 @@ export class HttpError extends MillraceError {
  * - `ERR_MILLRACE_KAFKA_TOPIC`: the topic does not exist.
  * - `ERR_MILLRACE_KAFKA_RECORD`: record `index` cannot become a message; all before it have been delivered.
  * - `ERR_MILLRACE_KAFKA_SEND`: messages from record `index` on were refused, or it is not known what became of them.
- * - `ERR_MILLRACE_KAFKA_TIMEOUT`: nothing was acknowledged for `writeTimeout` ms, while `bufferedBytes` waited.
+ * - `ERR_MILLRACE_KAFKA_TIMEOUT`: nothing was acknowledged for `writeTimeout` ms, while `bufferedBytes` waited; `cause` is what failed at last.
  * - `ERR_MILLRACE_KAFKA_TRANSACTION`: a transaction could not be ended; nothing of it is visible, nor is its position committed.
  * - `ERR_MILLRACE_KAFKA_MESSAGE`: the message at `topic`, `partition`, `messageOffset` cannot be decoded; all before it were read.
  * - `ERR_MILLRACE_KAFKA_READ`: messages cannot be read any further.

@@ -1,6 +1,6 @@
 import { KafkaError, asError } from '../errors.ts'
 import type { StatsCounter } from '../flow/index.ts'
-import { apiIdOf, kafkaError } from './kafka-client.ts'
+import { apiIdOf, kafkaError, reasonOf, type Trouble } from './kafka-client.ts'
 import type { Lane, Outbox, Outgoing } from './outbox.ts'
 import type { FailedRecord, SinkPlan } from './sink-options.ts'
 import type { KafkaProducerLike, TransactionRunner } from './transaction-runner.ts'
@@ -45,6 +45,8 @@ export class Delivery {
   /** Requests and commits that have not been answered. */
   #open = 0
   #lastProgress = 0
+  /** What the client has failed at last, since the last answer. */
+  #trouble: Trouble | undefined
   #watch: NodeJS.Timeout | undefined
 
   constructor({ plan, outbox, counter, onAnswer, onTimeout }: DeliveryOptions) {
@@ -112,6 +114,11 @@ export class Delivery {
     this.#answered()
   }
 
+  /** The client tries something again. */
+  troubled(trouble: Trouble): void {
+    this.#trouble = trouble
+  }
+
   /** There is nothing to wait for. */
   stopWatch(): void {
     clearTimeout(this.#watch)
@@ -126,6 +133,7 @@ export class Delivery {
   #answered(): void {
     this.#open--
     this.#lastProgress = performance.now()
+    this.#trouble = undefined
     this.#onAnswer()
   }
 
@@ -180,18 +188,29 @@ export class Delivery {
   #startWatch(): void {
     if (this.#watch !== undefined) return
     this.#lastProgress = performance.now()
-    const { writeTimeout, topic } = this.#plan
+    const { writeTimeout } = this.#plan
     const look = () => {
       const left = this.#lastProgress + writeTimeout - performance.now()
       if (left > 0) {
         this.#watch = setTimeout(look, left)
         return
       }
-      const { bytes } = this.#outbox
-      const message = `topic ${topic}: nothing was acknowledged for ${writeTimeout} ms, ${bytes} bytes wait`
-      const facts = { topic, bufferedBytes: bytes, acknowledged: this.acknowledged, expected: writeTimeout }
-      this.#onTimeout(new KafkaError('ERR_MILLRACE_KAFKA_TIMEOUT', message, facts))
+      this.#onTimeout(this.#timeout())
     }
     this.#watch = setTimeout(look, writeTimeout)
+  }
+
+  #timeout(): KafkaError {
+    const { writeTimeout, topic } = this.#plan
+    const { bytes } = this.#outbox
+    const { operation, failures, error } = this.#trouble ?? {}
+    const why =
+      operation === undefined ? '' : `; ${operation} failed ${failures} times, at last: ${reasonOf(error)}`
+    const message = `topic ${topic}: nothing was acknowledged for ${writeTimeout} ms, ${bytes} bytes wait${why}`
+    const facts = { topic, bufferedBytes: bytes, acknowledged: this.acknowledged, expected: writeTimeout }
+    return new KafkaError('ERR_MILLRACE_KAFKA_TIMEOUT', message, {
+      ...facts,
+      ...(error !== undefined && { cause: error }),
+    })
   }
 }

@@ -5,6 +5,7 @@ import {
   findFact,
   kafkaError,
   loadKafka,
+  pauseAfter,
   type KafkaConnectionOptions,
   type KafkaPackage,
 } from './kafka-client.ts'
@@ -51,6 +52,8 @@ const MAX_WAIT = 500
 const HEARTBEAT = 1000
 const REBALANCE_TIMEOUT = 30_000
 const TOPIC_TRIES = 5
+/** Each of these tries asks so often for the coordinator: 16 s in all, the time in which a broker starts again. */
+const MEMBER_RETRIES = 8
 
 /** Reads the partitions of some topics: all of them, or those that a group assigns to it. Knows nothing of streams. */
 export class GroupReader {
@@ -83,7 +86,7 @@ export class GroupReader {
       heartbeatInterval: HEARTBEAT,
       rebalanceTimeout: Math.max(REBALANCE_TIMEOUT, options.sessionTimeout),
     }
-    this.#member = new kafka.Consumer({ ...common, retries: 5 })
+    this.#member = new kafka.Consumer({ ...common, retries: MEMBER_RETRIES })
     forgetLostCoordinators(kafka, this.#member)
     this.#fetcher = new kafka.Consumer(common)
     this.#offsets = new PartitionOffsets(kafka, this.#member)
@@ -237,7 +240,7 @@ export class GroupReader {
 
   async #pause(tries: number): Promise<void> {
     const { signal } = this.#closed
-    await sleep(Math.min(1000, 50 * 2 ** Math.min(tries, 10)), undefined, { signal }).catch(() => {})
+    await sleep(pauseAfter(tries), undefined, { signal }).catch(() => {})
   }
 
   /** Takes over what the group has assigned; false if that changed meanwhile. */

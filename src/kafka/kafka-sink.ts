@@ -132,7 +132,9 @@ export class KafkaSink extends Writable {
 
   async #open(): Promise<void> {
     const { topic, transactionalId, compression, codec } = this.#plan
-    const producer = await openProducer(this.#options, this.#plan)
+    const producer = await openProducer(this.#options, this.#plan, (trouble) =>
+      this.#delivery.troubled(trouble),
+    )
     this.#delivery.producer = producer
     if (transactionalId !== undefined)
       this.#delivery.transactions = new TransactionRunner(producer, compression)

@@ -79,6 +79,8 @@ export class KafkaSource extends Readable implements PositionOwner {
   #timer: NodeJS.Timeout | undefined
   #committing: Promise<void> = Promise.resolve()
   #working = false
+  /** Asked for more since the last push. */
+  #isWanted = false
   #isStopped = false
   #endTimer: NodeJS.Timeout | undefined
   /** Records that are to be pushed one by one, the next one last. */
@@ -120,7 +122,7 @@ export class KafkaSource extends Readable implements PositionOwner {
     if (isCommitted) this.#uncommitted.delete(key)
     else if (this.#commits) {
       this.#uncommitted.set(key, position)
-      this.#timer ??= setTimeout(() => void this.commit().catch(() => {}), this.#plan.commitInterval)
+      this.#commitLater()
     }
     if (this.readableEnded) this.#windDown()
   }
@@ -137,11 +139,24 @@ export class KafkaSource extends Readable implements PositionOwner {
     const before = this.#committing
     this.#committing = (async () => {
       await before.catch(() => {})
-      const positions = [...this.#uncommitted.values()].filter(({ isCurrent }) => isCurrent)
+      const asked = [...this.#uncommitted].filter(([, { isCurrent }]) => isCurrent)
       this.#uncommitted.clear()
-      if (positions.length > 0) await this.#reader?.commit(positions)
+      try {
+        if (asked.length > 0) await this.#reader?.commit(asked.map(([, position]) => position))
+      } catch (error) {
+        // the next time, unless the partition has come further meanwhile
+        for (const [key, position] of asked)
+          if (!this.#uncommitted.has(key)) this.#uncommitted.set(key, position)
+        this.#commitLater()
+        throw error
+      }
     })()
     await this.#committing
+  }
+
+  #commitLater(): void {
+    if (this.destroyed) return
+    this.#timer ??= setTimeout(() => void this.commit().catch(() => {}), this.#plan.commitInterval)
   }
 
   /** Ends the stream behind what has been emitted. It stays in its group until that is reported. */
@@ -161,12 +176,15 @@ export class KafkaSource extends Readable implements PositionOwner {
   }
 
   override _read(): void {
+    this.#isWanted = true
     if (this.#working) return
     this.#working = true
     this.#produce()
       .catch((error: unknown) => this.#fail(asError(error)))
       .finally(() => {
         this.#working = false
+        // between the last push and here a reader may have asked, and streams do not ask twice
+        if (this.#isWanted && !this.destroyed) this._read()
       })
   }
 
@@ -189,6 +207,7 @@ export class KafkaSource extends Readable implements PositionOwner {
   }
 
   #fail(error: Error): void {
+    this.#isWanted = false
     if (this.destroyed) return
     failAfterDelivery(this, error)
   }
@@ -270,7 +289,7 @@ export class KafkaSource extends Readable implements PositionOwner {
     const records = read.map(({ record }) => record)
     const batch = withPosition(new RecordBatch(this.#index, records), this.#positionAt(slice, after))
     this.#index += records.length
-    return this.push(batch)
+    return this.#give(batch)
   }
 
   #pushAll(read: Read[]): boolean {
@@ -291,7 +310,7 @@ export class KafkaSource extends Readable implements PositionOwner {
     }
     const at = this.#positionAt(slice, after)
     this.#index++
-    return this.push(typeof record === 'object' ? withPosition(record, at) : record)
+    return this.#give(typeof record === 'object' ? withPosition(record, at) : record)
   }
 
   async #recordOf(
@@ -321,7 +340,13 @@ export class KafkaSource extends Readable implements PositionOwner {
     return { topic, partition, offset, timestamp: Number(timestamp), key: record.key, value, headers }
   }
 
+  #give(chunk: unknown): boolean {
+    this.#isWanted = false
+    return this.push(chunk)
+  }
+
   #end(): void {
+    this.#isWanted = false
     this.once('end', () => {
       if (this.#options.commit === 'read') this.#last?.durable()
       this.#windDown()

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { KafkaError } from '../errors.ts'
-import { clientOptions, kafkaError, loadKafka } from './kafka-client.ts'
+import { clientOptions, kafkaError, loadKafka, pauseAfter, type Trouble } from './kafka-client.ts'
 import type { KafkaSinkOptions, SinkPlan } from './sink-options.ts'
 import type { KafkaProducerLike } from './transaction-runner.ts'
 
@@ -10,12 +10,16 @@ const TOPIC_TRIES = 5
 const TRANSACTION_TIMEOUT = 15_000
 
 /** The producer that a sink was given, or one of the client's. */
-export async function openProducer(options: KafkaSinkOptions, plan: SinkPlan): Promise<KafkaProducerLike> {
+export async function openProducer(
+  options: KafkaSinkOptions,
+  plan: SinkPlan,
+  onTrouble: (trouble: Trouble) => void,
+): Promise<KafkaProducerLike> {
   if (options.producer !== undefined) return options.producer
   const { Producer } = await loadKafka()
   const { retries, idempotent, acks, transactionalId } = plan
   return new Producer({
-    ...clientOptions(options),
+    ...clientOptions(options, onTrouble),
     retries,
     idempotent,
     ...(acks !== 0 && { acks }),
@@ -43,7 +47,7 @@ export async function countPartitions(
         (failure.code === 'ERR_MILLRACE_KAFKA_TOPIC' && tries >= TOPIC_TRIES)
       if (isFinal || performance.now() > deadline || isGivenUp()) throw failure
     }
-    await sleep(Math.min(1000, 50 * 2 ** tries))
+    await sleep(pauseAfter(tries))
   }
   /* v8 ignore next -- the loop has no end */
 }

@@ -1,4 +1,5 @@
 // Against a real broker: what no stand-in can show.
+import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -243,8 +244,9 @@ t.test(
       const work = pipeline(source, brake, thinAndDouble(), sink)
       return { source, sink, work }
     }
-    // the first one dies in the middle of its work, the second one comes when the first is at it
-    const first = copy('a', 10)
+    // the first one dies in the middle of its work, the second one comes when the first is at it: that takes up to a second, in which
+    // the group waits for a heartbeat of the first, so the first must have work for longer
+    const first = copy('a', 40)
     while (first.sink.stats().acknowledged < 200) await sleep(5)
     const second = copy('b', 5)
     while (second.source.stats().recordsOut < 100) await sleep(5)
@@ -316,6 +318,21 @@ t.test(
       await sleep(200)
       await own.start()
     })
+    // one that stays away is given up, and the error says what the client heard of it
+    const sink = new KafkaSink({ bootstrapServers: own.address, topic: 'in', writeTimeout: 1000 })
+    sink.write({ id: 0 })
+    while (sink.stats().acknowledged === 0) await sleep(10)
+    await own.kill()
+    const failed = once(sink, 'error')
+    sink.write({ id: 1 })
+    t.match(await failed, [
+      {
+        code: 'ERR_MILLRACE_KAFKA_TIMEOUT',
+        message: /for 1000 ms, \d+ bytes wait; produce failed \d+ times, at last: connect ECONNREFUSED/,
+        acknowledged: 1,
+        cause: { code: 'PLT_KFK_MULTIPLE' },
+      },
+    ])
   },
 )
 

@@ -4,12 +4,15 @@ import { pipeline } from 'node:stream/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { RecordBatch, reportDurable } from '../../src/flow/index.ts'
+import { GroupReader } from '../../src/kafka/group-reader.ts'
 import { KafkaSink, KafkaSource, jsonCodec, type KafkaSourceOptions } from '../../src/kafka/index.ts'
 import { freshTopic, runningBroker } from './helpers/broker.ts'
 
 const broker = runningBroker()
 const skip = typeof broker === 'string' ? broker : false
 const address = typeof broker === 'string' ? 'none:1' : broker.address
+/** Needs the client, and no broker. */
+const noClient = typeof broker === 'string' && !broker.startsWith('no broker') ? broker : false
 const servers = { bootstrapServers: address }
 
 /** A topic of `count` records `{ id }`. */
@@ -79,14 +82,24 @@ t.test(
   'KafkaSource: of two in a group of one partition, one waits until the other leaves',
   { skip },
   async (t) => {
-    const topic = await filledTopic(10)
+    const topic = await freshTopic(address)
     const options = { ...servers, topic, groupId: `${topic}-g`, commit: 'read' as const }
-    const sources = [new KafkaSource(options), new KafkaSource(options)]
+    const sources: KafkaSource[] = []
     const seen: number[][] = [[], []]
-    const reading = sources.map(async (source, i) => {
-      for await (const { id } of source as AsyncIterable<{ id: number }>) seen[i]?.push(id)
-    })
-    while (seen.flat().length < 10 || sources.some(({ epoch }) => epoch === 0)) await sleep(20)
+    const reading: Promise<void>[] = []
+    // the second one comes when the first has joined, and the records when both have their place: what is read between would come twice
+    for (const i of [0, 1]) {
+      const source = new KafkaSource(options)
+      sources.push(source)
+      reading.push(
+        (async () => {
+          for await (const { id } of source as AsyncIterable<{ id: number }>) seen[i]?.push(id)
+        })(),
+      )
+      while (sources.some(({ epoch }, j) => epoch < sources.length - j)) await sleep(20)
+    }
+    await pipeline(Readable.from(upTo(10).map((id) => ({ id }))), new KafkaSink({ ...servers, topic }))
+    while (seen.flat().length < 10) await sleep(20)
     // one of them is assigned nothing, and has nothing to do
     await sleep(700)
     t.strictSame(
@@ -142,12 +155,68 @@ t.test('KafkaSource: what only waits does not count as read', { skip }, async (t
   t.strictSame(await idsOf(topic, { groupId: options.groupId }), upTo(20).slice(5))
 })
 
+t.test('KafkaSource: what could not be committed is committed later', { skip }, async (t) => {
+  const topic = await filledTopic(20)
+  const { commit } = GroupReader.prototype
+  let calls = 0
+  let tell = () => {}
+  const committed = new Promise<void>((resolve) => (tell = resolve))
+  t.intercept(GroupReader.prototype, 'commit', {
+    async value(this: GroupReader, ...args: Parameters<typeof commit>) {
+      if (calls++ < 2) throw new Error('the broker is away')
+      await commit.apply(this, args)
+      tell()
+    },
+  })
+  const group = { groupId: `${topic}-g`, batchSize: 5 }
+  const source = new KafkaSource({ ...servers, topic, ...group, batches: true, commitInterval: 10 })
+  for await (const batch of source as AsyncIterable<RecordBatch>) {
+    reportDurable(batch)
+    await t.rejects(source.commit(), /the broker is away/)
+    // nothing is reported any more, and the clock tries again by itself
+    await committed
+    break
+  }
+  await closed(source)
+  t.equal(calls, 3)
+  t.strictSame(await idsOf(topic, group), upTo(20).slice(5))
+})
+
 t.test('KafkaSource: stopped, it ends behind what has been emitted', { skip }, async (t) => {
   const topic = await filledTopic(20)
   const source = new KafkaSource({ ...servers, topic, highWaterMark: 1 })
   const seen: number[] = []
   for await (const { id } of source as AsyncIterable<{ id: number }>) if (seen.push(id) === 5) source.stop()
   t.strictSame(seen, upTo(6))
+})
+
+t.test('KafkaSource: a reader that asks while it leaves off is heard', { skip: noClient }, async (t) => {
+  let offset = 0n
+  const slice = () => {
+    const value = Buffer.from(String(offset))
+    const record = { offsetDelta: 0, timestampDelta: 0n, key: null, value, headers: [] }
+    const records = [{ offset: offset++, timestamp: 0n, record }]
+    return { topic: 'clicks', partition: 0, records, next: offset, epoch: 0, member: undefined }
+  }
+  const reader = { epoch: 0, lag: () => 0, next: async () => slice(), stop() {}, async close() {} }
+  t.intercept(GroupReader, 'open', { value: async () => reader })
+  const source = new KafkaSource({
+    ...servers,
+    bootstrapServers: 'none:1',
+    topic: 'clicks',
+    highWaterMark: 1,
+  })
+  const seen: unknown[] = []
+  const push = source.push.bind(source)
+  source.push = (chunk) => {
+    const wantsMore = push(chunk)
+    if (seen.length < 10) queueMicrotask(() => seen.push(source.read()))
+    return wantsMore
+  }
+  source.read(0)
+  for (let turns = 0; seen.length < 10 && turns < 100; turns++) await new Promise(setImmediate)
+  t.strictSame(seen, upTo(10))
+  source.destroy()
 })
 
 t.test('KafkaSource: nobody answers, so it gives up after its time', { skip }, async (t) => {
