@@ -15,6 +15,6 @@ process.stdout.write(
   JSON.stringify({
     ms: result?.ms ?? ms,
     rss,
-    result: result?.peakRssBytes === undefined ? (result ?? null) : null,
+    result: result?.peakRssBytes === undefined && result?.ms === undefined ? (result ?? null) : null,
   }),
 )
