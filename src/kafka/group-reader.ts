@@ -389,7 +389,10 @@ export class GroupReader {
  * When the coordinator of a group is not in the metadata any more, because its broker has gone, the client fetches them again, and asks
  * the same coordinator again, for ever. As a failure of the network it looks for the new one, so that is what it gets.
  */
-function forgetLostCoordinators({ NetworkError }: KafkaPackage, member: Consumer): void {
+export function forgetLostCoordinators(
+  { NetworkError }: Pick<KafkaPackage, 'NetworkError'>,
+  member: Pick<Consumer, 'connections' | 'clearMetadata'>,
+): void {
   const pool = member.connections
   const get = pool.get.bind(pool) as (...args: unknown[]) => unknown
   pool.get = ((broker: unknown, callback?: (error: Error) => void) => {

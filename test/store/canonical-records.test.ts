@@ -119,11 +119,19 @@ t.test(
       return [store.size, (error as { code?: string; message: string }).code ?? (error as Error).message]
     }
     t.strictSame(await run([Buffer.from(`${lines}{"n":\n{"m":1}\n`)]), [50, 'ERR_MILLRACE_JSON_SYNTAX'])
-    async function* broken() {
+    async function* broken(end: string) {
       yield Buffer.from(lines)
+      yield Buffer.from(end)
       throw new Error('unplugged')
     }
-    t.strictSame(await run(broken()), [50, 'unplugged'])
+    t.strictSame(await run(broken('')), [50, 'unplugged'])
+    t.strictSame(await run(broken('{"n":')), [50, 'unplugged'], 'in a record, too')
+    t.strictSame(
+      await run(broken('{"n"}\n')),
+      [50, 'ERR_MILLRACE_JSON_SYNTAX'],
+      'but not before what was bad already',
+    )
+    t.strictSame(await run([Buffer.from(`${lines}{"n":`)]), [50, 'ERR_MILLRACE_JSON_TRUNCATED'])
   },
 )
 

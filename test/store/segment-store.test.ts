@@ -228,6 +228,27 @@ t.test(
   },
 )
 
+t.test(
+  'SegmentStore: damage in a segment without a list leaves the lists of the others as they are',
+  async (t) => {
+    const folder = newFolder()
+    const store = await SegmentStore.open(folder, small)
+    await collect(store.pushStream(records))
+    await store.close()
+    const [first = ''] = segmentsOf(folder)
+    const last = join(folder, segmentsOf(folder).at(-1)!.replace('segment', 'index'))
+    const list = readFileSync(last)
+    const bytes = readFileSync(join(folder, first))
+    bytes[bytes.indexOf('"n":1,')]! ^= 1
+    writeFileSync(join(folder, first), bytes)
+    rmSync(join(folder, first.replace('segment', 'index')))
+    const again = await SegmentStore.open(folder, small)
+    t.strictSame([again.damage.count, again.size], [1, records.length - 1])
+    await again.close()
+    t.strictSame(readFileSync(last), list)
+  },
+)
+
 t.test('SegmentStore: a compaction frees what was deleted, whatever was done before', async (t) => {
   const anyStep = fc.oneof(
     { weight: 5, arbitrary: fc.record({ kind: fc.constant('push' as const), n: fc.nat(29) }) },
