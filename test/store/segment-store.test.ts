@@ -235,8 +235,9 @@ t.test(
     const store = await SegmentStore.open(folder, small)
     await collect(store.pushStream(records))
     await store.close()
-    const [first = ''] = segmentsOf(folder)
-    const last = join(folder, segmentsOf(folder).at(-1)!.replace('segment', 'index'))
+    const names = segmentsOf(folder)
+    const first = names[0] ?? ''
+    const last = join(folder, `${names.length}`.padStart(10, '0') + '.index')
     const list = readFileSync(last)
     const bytes = readFileSync(join(folder, first))
     bytes[bytes.indexOf('"n":1,')]! ^= 1
