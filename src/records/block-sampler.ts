@@ -103,7 +103,9 @@ export class BlockSampler {
       if (model.coding !== 'text') return []
       // texts stand alone, so what is asked of them is asked of their counts
       const share = this.#byColumn.get(column)?.share
-      const counts = model.counts.map((count, code) => count * (share?.[code] ?? 1))
+      const wanted = model.counts.map((count, code) => count * (share?.[code] ?? 1))
+      // what came no more when the model learnt on can be asked for, too
+      const counts = share === undefined || wanted.some((count) => count > 0) ? wanted : [...share]
       return [{ column, tree: { codes: [...counts.keys()], counts } }]
     })
     return [

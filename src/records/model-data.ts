@@ -47,6 +47,7 @@ export function checkModelData(value: unknown): ModelData {
   }
   try {
     const sizes = (columns as readonly ColumnModel[]).map((column) => new ColumnCodec(column).codes)
+    for (const column of columns) if (column.coding === 'text') checkCounts(column.counts)
     if (data.method === 'gaussian_copula') checkCopula(data.copula, sizes)
     else checkNetwork(data.network, sizes)
   } catch (error) {
@@ -82,6 +83,7 @@ function checkNetwork(network: TreeNetwork | undefined, sizes: readonly number[]
     const fits = node.codes.length > 0 && node.codes.length === node.counts.length
     if (!fits || !node.codes.every((code) => code >= 0 && code < size))
       throw wrong('leaves of codes that exist', node.codes)
+    checkCounts(node.counts)
   }
   for (const { column, tree } of nodes) {
     check(tree, sizes[column]!)
@@ -90,6 +92,12 @@ function checkNetwork(network: TreeNetwork | undefined, sizes: readonly number[]
   if (groups.some((of, column) => known.has(column) && of.length !== sizes[column])) {
     throw wrong('a group for every code', groups)
   }
+}
+
+/** What nothing can be drawn from would send sampling beyond its tables. */
+function checkCounts(counts: readonly number[]): void {
+  const sum = counts.reduce((all, count) => (count >= 0 ? all + count : NaN), 0)
+  if (!(sum > 0 && sum < Infinity)) throw wrong('counts of which one is above 0', counts)
 }
 
 function wrong(expected: string, actual: unknown): ModelError {

@@ -188,6 +188,29 @@ t.test('conditions: texts and nulls', async (t) => {
   }
 })
 
+t.test('conditions: texts of a shape that came no more when the model learnt on', async (t) => {
+  const first = Array.from({ length: 400 }, (_, i) => ({
+    name: i % 2 ? `${1_000_000 + i * 7919}` : `ab ${(i * 7919) % 1000}`,
+    n: i % 7,
+  }))
+  const later = Array.from({ length: 200 }, (_, i) => ({
+    name: `zz-${String.fromCharCode(97 + (i % 26))}${i % 10}`,
+    n: i % 7,
+  }))
+  const model = (await fit(first)).partialFit(later, { weight: 1 })
+  for (const [pattern, expected] of [
+    ['ab %', /^ab /],
+    ['1______', /^1\d{6}$/],
+    ['__-%', /^[a-z]{2}-/],
+  ] as const) {
+    const records = model.generate(50, { conditions: { name: { like: pattern } } })
+    t.ok(
+      records.every(({ name }) => expected.test(name as string)),
+      pattern,
+    )
+  }
+})
+
 t.test('parseConditions: objects and texts say the same', async (t) => {
   const names = ['age', 'age group', 'region', 'name', 'd e']
   const same: [Conditions, Conditions][] = [

@@ -230,6 +230,14 @@ t.test('Model.load: what is no model is refused, with what is wrong', async (t) 
     { ...data, network: { nodes: nodes.toReversed(), groups } },
     { ...data, network: { nodes: [{ column: 1, tree: { codes: [9999], counts: [1] } }], groups } },
     { ...data, network: { nodes: [{ column: 1, tree: { codes: [], counts: [] } }], groups } },
+    { ...data, network: { nodes: [{ column: 1, tree: { codes: [0, 1], counts: [0, 0] } }], groups } },
+    { ...data, network: { nodes: [{ column: 1, tree: { codes: [0, 1], counts: [2, -1] } }], groups } },
+    {
+      ...data,
+      columns: data.columns.map((column) =>
+        column.coding === 'text' ? { ...column, counts: column.counts.map(() => 0) } : column,
+      ),
+    },
     { ...data, network: { nodes, groups: groups.map((of) => of.slice(1)) } },
     { ...copula, copula: { ...copula.copula!, correlations: [2] } },
   ]
