@@ -188,6 +188,9 @@ async function run(
   operation: Operation,
   shape: (result: never) => object | undefined,
 ): Promise<number> {
+  const { addr, workers = 0 } = flags
+  if (addr !== undefined && workers > 0)
+    throw new UsageError('-j is for --store: a server makes the CIDs by itself')
   const store = await openStore(flags)
   const counter = new StatsCounter('store')
   let output: Output | undefined
@@ -325,10 +328,10 @@ async function serveStore(flags: ServeFlags): Promise<number> {
   }
 }
 
-function recordsOf(input: Input, { addr, workers }: OperationFlags): ItemSource<unknown> {
-  if (workers === undefined || workers === 0) return readJson(input.content(), { batches: true })
-  if (addr !== undefined) throw new UsageError('-j is for --store: a server makes the CIDs by itself')
-  return canonicalRecords(input.content(), { workers })
+function recordsOf(input: Input, { workers }: OperationFlags): ItemSource<unknown> {
+  return workers === undefined || workers === 0
+    ? readJson(input.content(), { batches: true })
+    : canonicalRecords(input.content(), { workers })
 }
 
 /** CIDs, one a line; a line that is JSON is asked for its `cid`. */

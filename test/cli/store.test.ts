@@ -88,11 +88,12 @@ t.test(
       ['--store', data, '--addr', 'x:1'],
       ['--store', data, '--window', '0'],
       ['--addr', 'x:1', '--token-file', join(root, 'none')],
-      ['--addr', 'x:1', '-j', '1'],
+      ['--addr', 'x:1', '-j', '1', '-o', join(root, 'nothing')],
     ]) {
       const { status, stderr } = await millrace(['store', 'push', ...args], ndjson)
       t.equal(status, 2, stderr)
     }
+    t.notOk(existsSync(join(root, 'nothing.partial')), 'a mistake in the options leaves nothing behind')
     t.equal((await millrace(['store', 'push', '--store', data], '{"a":1}\n{"a":')).status, 3)
     const dead = await millrace(
       ['store', 'pull', '--addr', '127.0.0.1:1', '--retries', '1'],
